@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver/base/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The kernel gives EAGAIN when a rename or mount raced with a scoped lookup; only an attacker who
+ * never stops gets this far. */
+#define OPENAT2_TRIES 64
+
+static int result(long r)
+{
+	return r < 0 ? -errno : (int)r;
+}
+
+int sys_openat2(int dirfd, const char *path, uint64_t flags, mode_t mode, uint64_t resolve)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve };
+	int tries = OPENAT2_TRIES;
+	int fd;
+
+	do {
+		fd = result(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+	} while (fd == -EINTR || (fd == -EAGAIN && --tries));
+	return fd;
+}
+
+int sys_fsopen(const char *fs_name)
+{
+	return result(syscall(SYS_fsopen, fs_name, FSOPEN_CLOEXEC));
+}
+
+int sys_fsconfig(int fs_fd, unsigned int cmd, const char *key, const void *value, int aux)
+{
+	return result(syscall(SYS_fsconfig, fs_fd, cmd, key, value, aux));
+}
+
+int sys_fsmount(int fs_fd, unsigned int attr_flags)
+{
+	return result(syscall(SYS_fsmount, fs_fd, FSMOUNT_CLOEXEC, attr_flags));
+}
+
+int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
+{
+	return result(syscall(SYS_move_mount, from_fd, from, to_fd, to, flags));
+}
+
+int sys_open_tree(int dirfd, const char *path, unsigned int flags)
+{
+	return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
+}
+
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, struct mount_attr *attr,
+		      size_t size)
+{
+	return result(syscall(SYS_mount_setattr, dirfd, path, flags, attr, size));
+}
+
+int sys_mount(const char *source, const char *target, const char *fs_name, unsigned long flags,
+	      const void *data)
+{
+	return result(syscall(SYS_mount, source, target, fs_name, flags, data));
+}
+
+int sys_umount(const char *target, int flags)
+{
+	return result(syscall(SYS_umount2, target, flags));
+}
+
+bool sys_is_missing(int code)
+{
+	return code == -ENOSYS || code == -EOPNOTSUPP || code == -EPERM;
+}
+
+int sys_own_fs(void)
+{
+	return result(unshare(CLONE_FS));
+}
+
+int sys_pidfd_open(pid_t pid)
+{
+	return result(syscall(SYS_pidfd_open, pid, 0));
+}

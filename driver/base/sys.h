@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sys: every raw syscall(2) in the tree. glibc 2.36 lacks some, and wraps others in headers that
+ * clash with <linux/mount.h>.
+ *
+ * Each returns the call's result or -errno. Nothing here chooses a fallback: callers ask
+ * driver/probe or try in a stated order.
+ */
+#ifndef DRIVER_BASE_SYS_H
+#define DRIVER_BASE_SYS_H
+
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* openat2(2); O_CLOEXEC is added. `resolve` is RESOLVE_* bits. EINTR and EAGAIN are retried. */
+int sys_openat2(int dirfd, const char *path, uint64_t flags, mode_t mode, uint64_t resolve);
+
+/* The mount API: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), open_tree(2), mount_setattr(2).
+ * Descriptors are O_CLOEXEC. */
+int sys_fsopen(const char *fs_name);
+int sys_fsconfig(int fs_fd, unsigned int cmd, const char *key, const void *value, int aux);
+int sys_fsmount(int fs_fd, unsigned int attr_flags);
+int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
+int sys_open_tree(int dirfd, const char *path, unsigned int flags);
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, struct mount_attr *attr,
+		      size_t size);
+
+/*
+ * mount(2) and umount2(2), here because <sys/mount.h> cannot stand beside <linux/mount.h>. Flags
+ * are MS_* of <linux/mount.h>, and these:
+ */
+#ifndef MNT_DETACH
+#define MNT_DETACH 2
+#endif
+#ifndef UMOUNT_NOFOLLOW
+#define UMOUNT_NOFOLLOW 8
+#endif
+int sys_mount(const char *source, const char *target, const char *fs_name, unsigned long flags,
+	      const void *data);
+int sys_umount(const char *target, int flags);
+
+/* "This kernel does not have it (or a filter hides it)": ENOSYS, EOPNOTSUPP, and EPERM from a
+ * container's seccomp filter. `code` is -errno. */
+bool sys_is_missing(int code);
+
+/* Gives the calling thread its own working directory, root and umask: unshare(CLONE_FS). 0 or
+ * -errno. */
+int sys_own_fs(void);
+
+/* setns(2)/unshare(2) for namespaces are libc's and are called directly. pidfd_open(2): descriptor
+ * or -errno. */
+int sys_pidfd_open(pid_t pid);
+
+#endif

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overlaid: images as overlayfs layer chains. The public interface of liboverlaid, and the only
+ * installed header.
+ *
+ * Conventions
+ *
+ *  - What can fail returns 0 (or what is stated), else a negative errno value, and writes words
+ *    into the caller's `struct err` (NULL allowed).
+ *  - Out-parameters come last, are called ret_*, and are untouched on failure. Strings given back
+ *    through `char **` are the caller's, to be freed with free(3). Pointers inside a struct handed
+ *    to a callback live until the callback returns.
+ *  - A callback returns 0 to go on; anything else ends the listing, which then returns that value.
+ *  - A handle is for one thread at a time; use one handle a thread. Any number of handles and
+ *    processes may work on one store. A handle must not be used in the child after fork(2).
+ *  - The library prints nothing, changes no process-wide state (umask, locale, signal handlers,
+ *    working directory), and starts no process.
+ *
+ * Names of images: a reference ("nginx", "docker.io/library/nginx:1.25", "repo@sha256:..."), a
+ * manifest digest, an image id ("sha256:<64 hex>", the config's digest, with or without the
+ * algorithm), or a unique prefix of an id. Exact references win over ids. A reference without a tag
+ * means ":latest"; one without a registry means docker.io, and where that is not in the store,
+ * localhost. Names of containers: the name, the id, or a unique prefix of an id. An ambiguous
+ * prefix is -ENOTUNIQ, and the words list the candidates; nothing found is -ENOENT.
+ */
+#ifndef OVERLAID_H
+#define OVERLAID_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef OVERLAID_STRUCT_ERR
+#define OVERLAID_STRUCT_ERR
+struct err {
+	char text[2048]; /* NUL-terminated; cut with "..." where longer */
+};
+#endif
+
+/* "0.1.0" */
+const char *overlaid_version(void);
+
+/* ---- the store ---- */
+
+struct overlaid; /* an open store */
+
+enum overlaid_durability {
+	OVERLAID_DURABLE = 0,  /* what a call has acknowledged survives a power cut */
+	OVERLAID_VOLATILE = 1, /* consistent after a crash of processes, not of the machine */
+};
+
+enum overlaid_event {
+	OVERLAID_EVENT_LAYER_EXISTS,  /* in the store already, nothing to do */
+	OVERLAID_EVENT_LAYER_WAITING, /* another process is extracting it */
+	OVERLAID_EVENT_LAYER_PROGRESS,
+	OVERLAID_EVENT_LAYER_EXTRACTED,
+	OVERLAID_EVENT_NOTE, /* `text` is worth a line: "dropped 3 xattrs of layer ..." */
+};
+
+struct overlaid_progress {
+	enum overlaid_event event;
+	const char *diff_id;  /* of the layer, or NULL */
+	uint64_t done_bytes;  /* of the layer as stored in the source (compressed) */
+	uint64_t total_bytes; /* 0: unknown */
+	const char *text;     /* NULL, or words */
+};
+
+struct overlaid_options {
+	const char *root; /* NULL: $OVERLAID_ROOT, else /var/lib/overlaid, else (not root)
+			     $XDG_DATA_HOME/overlaid */
+	const char *run;  /* NULL: $OVERLAID_RUN, else /run/overlaid, else (not root)
+			     $XDG_RUNTIME_DIR/overlaid */
+	enum overlaid_durability durability;
+	bool must_exist; /* do not make a store where there is none: -ENOENT */
+	/* Called from worker threads, one call at a time; NULL: nobody wants to know. */
+	void (*progress)(void *arg, const struct overlaid_progress *progress);
+	void *progress_arg;
+};
+
+/* Opens the store, makes it where it is missing. `options` may be NULL. -EACCES, -EPROTO (a format
+ * this version does not know), -ENOTEMPTY (not a store), ... *ret is closed with overlaid_close. */
+int overlaid_open(const struct overlaid_options *options, struct overlaid **ret, struct err *err);
+void overlaid_close(struct overlaid *store); /* NULL allowed */
+
+/* ---- references ---- */
+
+/* A parsed and normalised reference, as Docker's distribution/reference has it. */
+struct overlaid_reference {
+	char repository[300]; /* "docker.io/library/nginx": host and path, at most 255 bytes */
+	char familiar[300];   /* "nginx": what people type */
+	char tag[129];	      /* "latest"; "" where there is only a digest */
+	char digest[136];     /* "sha256:..." or "" */
+};
+/* "nginx" -> docker.io/library/nginx, tag latest. -EINVAL with words that quote the text and say
+ * what is wrong with it. */
+int overlaid_reference_parse(const char *text, struct overlaid_reference *ret, struct err *err);
+
+/* ---- images ---- */
+
+struct overlaid_load {
+	const char *path;      /* a file or directory; NULL: read `fd` */
+	int fd;		       /* where path is NULL; not closed */
+	const char *reference; /* NULL, or load only the image of this name in the archive */
+	const char *platform;  /* "os/arch[/variant]"; NULL: this machine's, and where the source
+				  holds one image only, that one */
+	const char *name;      /* repository for images whose source states a tag only; NULL:
+				  localhost/<base name of path> */
+	bool all_tags; /* of an OCI layout with several named images: all of them; else that is an
+			  error listing them */
+};
+
+struct overlaid_loaded {
+	const char *image_id;
+	const char *const *references; /* now pointing at it, normalised */
+	size_t reference_count;
+	size_t layers;		 /* in the image */
+	size_t layers_extracted; /* of them by this call */
+};
+typedef int overlaid_loaded_fn(void *arg, const struct overlaid_loaded *loaded);
+
+/* Loads a docker-archive, an oci-archive or an OCI layout directory; the archive may be compressed
+ * (gzip, zstd). Every digest is verified; on failure the store is what it was, but for images of
+ * the same source that were reported before. -EBADMSG, -ENOENT, -EFBIG, -E2BIG (too many layers),
+ * -EOPNOTSUPP, ... */
+int overlaid_load(struct overlaid *store, const struct overlaid_load *load, overlaid_loaded_fn *fn,
+		  void *arg, struct err *err);
+
+struct overlaid_image {
+	const char *id;		       /* "sha256:<hex>": digest of the config */
+	const char *manifest_digest;   /* "" where the source had no manifest (docker-archive) */
+	const char *const *references; /* sorted; "docker.io/library/nginx:latest" */
+	size_t reference_count;
+	const char *os, *architecture, *variant; /* "" where not stated */
+	int64_t created;	   /* seconds since 1970 from the config; 0 where not stated */
+	int64_t loaded;		   /* seconds since 1970 */
+	uint64_t bytes;		   /* sum of its layers' contents */
+	uint64_t unique_bytes;	   /* of them in layers that no other image or container holds */
+	const char *const *layers; /* diffIDs, lowest first */
+	size_t layer_count;
+	size_t container_count; /* containers made from it that still exist, of every scope */
+};
+typedef int overlaid_image_fn(void *arg, const struct overlaid_image *image);
+
+/* All images, newest (created) first. */
+int overlaid_images(struct overlaid *store, overlaid_image_fn *fn, void *arg, struct err *err);
+/* The one image that `name` means. */
+int overlaid_image_get(struct overlaid *store, const char *name, overlaid_image_fn *fn, void *arg,
+		       struct err *err);
+/* Original bytes of its config or (-ENODATA: none) manifest, NUL-terminated. */
+enum overlaid_blob { OVERLAID_BLOB_CONFIG, OVERLAID_BLOB_MANIFEST };
+int overlaid_image_blob(struct overlaid *store, const char *name, enum overlaid_blob which,
+			char **ret_bytes, size_t *ret_len, struct err *err);
+
+/* Makes `reference` point at the image; if it pointed at another one, it moves. A reference with a
+ * digest is -EINVAL. */
+int overlaid_image_tag(struct overlaid *store, const char *name, const char *reference,
+		       struct err *err);
+/* Removes the reference; the image stays, also as its last reference goes. */
+int overlaid_image_untag(struct overlaid *store, const char *reference, struct err *err);
+
+enum overlaid_remove_flags {
+	OVERLAID_REMOVE_FORCE = 1,
+};
+enum overlaid_removed { OVERLAID_UNTAGGED, OVERLAID_DELETED_IMAGE, OVERLAID_DELETED_LAYER };
+/* `name` is a normalised reference, an image id or a diffID. */
+typedef int overlaid_removed_fn(void *arg, enum overlaid_removed what, const char *name);
+/*
+ * By reference: removes that reference, and the image with its last one. By id: the image with all
+ * its references; more than one wants FORCE. Layers that nothing else holds are deleted with it:
+ * the rows now, the directories by overlaid_reap. -EBUSY where containers exist: the words name
+ * them and say whether FORCE may help (containers that are not mounted: they keep their layers) or
+ * not (mounted ones).
+ */
+int overlaid_image_remove(struct overlaid *store, const char *name, unsigned int flags,
+			  overlaid_removed_fn *fn, void *arg, struct err *err);
+
+/* Mounts the image read-only (once; a second call gives the same path). The image cannot be removed
+ * while it is mounted. */
+int overlaid_image_mount(struct overlaid *store, const char *name, char **ret_path,
+			 struct err *err);
+/* -EINVAL: not mounted; -EBUSY: words name the holders. */
+int overlaid_image_unmount(struct overlaid *store, const char *name, struct err *err);
+
+struct overlaid_image_mount_info {
+	const char *image_id;
+	const char *path;
+};
+/* Every image mounted in this mount namespace. */
+int overlaid_image_mounts(struct overlaid *store,
+			  int (*fn)(void *arg, const struct overlaid_image_mount_info *mount),
+			  void *arg, struct err *err);
+
+/* ---- layers ---- */
+
+enum overlaid_holder_kind {
+	OVERLAID_HELD_BY_IMAGE,
+	OVERLAID_HELD_BY_CONTAINER,
+	OVERLAID_HELD_BY_LEASE
+};
+struct overlaid_holder {
+	enum overlaid_holder_kind kind;
+	const char *id;	   /* image id, container id, or lease name */
+	const char *name;  /* one reference of the image, the container's name, or "" */
+	const char *scope; /* "cli", "images" (a mounted image), "docker:<home>", ...; or "" */
+};
+struct overlaid_layer {
+	const char *diff_id;
+	const char *path;    /* its tree: ROOT/layers/sha256/<hex>/diff */
+	uint64_t bytes;	     /* contents */
+	uint64_t disk_bytes; /* as du(1) sees it */
+	uint64_t entries;
+	int64_t created; /* seconds since 1970: when it was extracted here */
+	/* One for each holder, however often it uses the layer: the layer's references. */
+	const struct overlaid_holder *holders;
+	size_t holder_count;
+};
+typedef int overlaid_layer_fn(void *arg, const struct overlaid_layer *layer);
+/* Every layer, sorted by diffID. */
+int overlaid_layers(struct overlaid *store, overlaid_layer_fn *fn, void *arg, struct err *err);
+
+/* ---- containers: a private writable tree over an image's layers ---- */
+
+enum overlaid_create_flags {
+	/* Belongs to this handle: removed by overlaid_container_remove, or after the process died
+	 * by the next overlaid_gc. Not listed as a container to keep, not durable, mounted volatile
+	 * and without a record (so only in a private mount namespace). */
+	OVERLAID_CREATE_EPHEMERAL = 1,
+};
+struct overlaid_create {
+	const char *image;
+	const char *name; /* NULL: two words are made up. [a-zA-Z0-9][a-zA-Z0-9_.-]*, -EEXIST where
+			     taken */
+	const char *const *labels; /* "key=value", NULL-terminated; NULL: none */
+	unsigned int flags;
+};
+#define OVERLAID_ID_LEN 64
+int overlaid_container_create(struct overlaid *store, const struct overlaid_create *create,
+			      char ret_id[OVERLAID_ID_LEN + 1], struct err *err);
+
+struct overlaid_container {
+	const char *id; /* 64 hex */
+	const char *name;
+	const char *image_id;	/* also where the image is gone */
+	const char *image_name; /* as given at create */
+	bool image_exists;
+	int64_t created;	/* seconds since 1970 */
+	const char *mounted;	/* where in this mount namespace, or NULL; as the kernel has it */
+	bool mounted_elsewhere; /* in a mount namespace that is not the caller's */
+	bool ephemeral;
+	const char *const *labels; /* "key=value" */
+	size_t label_count;
+	const char *const *layers; /* diffIDs, lowest first */
+	size_t layer_count;
+	const char *upper; /* directory of its own changes; made at the first mount */
+};
+typedef int overlaid_container_fn(void *arg, const struct overlaid_container *container);
+/* All, newest first. */
+int overlaid_containers(struct overlaid *store, overlaid_container_fn *fn, void *arg,
+			struct err *err);
+int overlaid_container_get(struct overlaid *store, const char *name, overlaid_container_fn *fn,
+			   void *arg, struct err *err);
+
+/* Mounts it below the run directory (mounted already: the same path again). */
+int overlaid_container_mount(struct overlaid *store, const char *name, char **ret_path,
+			     struct err *err);
+/* As overlaid_image_unmount. */
+int overlaid_container_unmount(struct overlaid *store, const char *name, struct err *err);
+/*
+ * As overlaid_container_unmount, without a handle, and sooner: unmounting an overlay syncs the whole
+ * filesystem of its upper, and an open database has just written to it. So a container that the mount
+ * table names is unmounted without looking into the database; overlaid_reap tells that afterwards.
+ */
+int overlaid_unmount(const struct overlaid_options *options, const char *name, struct err *err);
+/* Removes it with its changes. -EBUSY where it is mounted, unless FORCE, which unmounts it first. */
+int overlaid_container_remove(struct overlaid *store, const char *name, unsigned int flags,
+			      struct err *err);
+
+enum overlaid_change { OVERLAID_CHANGED, OVERLAID_ADDED, OVERLAID_DELETED };
+/* `path` begins with "/"; raw bytes. */
+typedef int overlaid_change_fn(void *arg, enum overlaid_change change, const char *path);
+/* What the container changed, as `docker diff` says it; mounted or not. */
+int overlaid_container_changes(struct overlaid *store, const char *name, overlaid_change_fn *fn,
+			       void *arg, struct err *err);
+/* Disk bytes of its own changes, counted now. */
+int overlaid_container_usage(struct overlaid *store, const char *name, uint64_t *ret_disk_bytes,
+			     struct err *err);
+
+/* ---- housekeeping ---- */
+
+/* Deletes what removals left in trash/, and the records of mounts that are gone, until there is
+ * nothing or another process is at it (`wait`: then waits for that process and looks again). */
+int overlaid_reap(struct overlaid *store, bool wait, struct err *err);
+
+struct overlaid_garbage {
+	const char *path;
+	const char *why; /* "directory without a record", "staging of a process that died", ... */
+	uint64_t disk_bytes;
+};
+enum overlaid_gc_flags {
+	OVERLAID_GC_DRY_RUN = 1,
+};
+/* Finds everything that nobody holds, says it, removes it (and waits until it is gone), but for
+ * work in progress. */
+int overlaid_gc(struct overlaid *store, unsigned int flags,
+		int (*fn)(void *arg, const struct overlaid_garbage *garbage), void *arg,
+		struct err *err);
+
+/* What du(1) would say, walked now. total is the sum of the parts, and of `du -s ROOT` within what
+ * its writers are doing. */
+struct overlaid_usage {
+	uint64_t layers;		 /* all layer directories */
+	uint64_t layers_shared;		 /* of them held by more than one image or container */
+	uint64_t layers_unique;		 /* by exactly one */
+	uint64_t layers_reclaimable;	 /* in images without containers, counted once */
+	uint64_t containers;		 /* uppers and work directories */
+	uint64_t containers_reclaimable; /* of containers that are not mounted */
+	uint64_t blobs;
+	uint64_t database;
+	uint64_t transient; /* staging, partial, trash */
+	uint64_t other;	    /* the directories that hold all this, and strangers */
+	uint64_t total;
+	size_t image_count, images_active, layer_count, container_count, containers_active;
+};
+int overlaid_usage(struct overlaid *store, struct overlaid_usage *ret, struct err *err);
+
+struct overlaid_info {
+	const char *root, *run;
+	const char *kernel;	  /* "6.18.0" */
+	const char *backing_fs;	  /* "ext4" */
+	const char *mount_way;	  /* "fsconfig by descriptor", ... or "none" */
+	const char *const *lines; /* further findings, "key: value" */
+	size_t line_count;
+	int format; /* of the store */
+	size_t image_count, layer_count, container_count;
+};
+/* Asks kernel and filesystem what they can do (mounts and unmounts in a namespace of its own). */
+int overlaid_info(struct overlaid *store, int (*fn)(void *arg, const struct overlaid_info *info),
+		  void *arg, struct err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
