@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver/apply_internal.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "driver/base/auto.h"
+
+static const struct apply_limits defaults = {
+	.entries = 10000000,
+	.bytes = (uint64_t)1 << 40,
+	.file_bytes = (uint64_t)1 << 40,
+	.path_bytes = PATH_MAX - 1,
+	.path_depth = 1024,
+	.xattrs = 128,
+	.xattr_bytes = 65536,
+};
+
+static struct apply_limits limits_or_defaults(const struct apply_limits *l)
+{
+	return (struct apply_limits){
+		.entries = l->entries ? l->entries : defaults.entries,
+		.bytes = l->bytes ? l->bytes : defaults.bytes,
+		.file_bytes = l->file_bytes ? l->file_bytes : defaults.file_bytes,
+		.path_bytes = l->path_bytes ? l->path_bytes : defaults.path_bytes,
+		.path_depth = l->path_depth ? l->path_depth : defaults.path_depth,
+		.xattrs = l->xattrs ? l->xattrs : defaults.xattrs,
+		.xattr_bytes = l->xattr_bytes ? l->xattr_bytes : defaults.xattr_bytes,
+	};
+}
+
+void apply_result_release(struct apply_result *r)
+{
+	buf_release(&r->implied);
+}
+
+/* ---- names ---- */
+
+/* Without "/" and "/." at the end; "." is nothing. */
+static size_t trimmed(const char *path, size_t len)
+{
+	while (len) {
+		if (path[len - 1] == '.' && (len == 1 || path[len - 2] == '/'))
+			len--;
+		else if (path[len - 1] == '/')
+			len--;
+		else
+			break;
+	}
+	return len;
+}
+
+/* What stands before the last component: no whiteouts, and not too many. */
+static int check_parents(struct apply_name *name, const struct apply_limits *limits,
+			 struct err *err)
+{
+	char component[NAME_MAX + 1];
+	const char *ignored;
+	uint32_t depth = 1;
+	size_t len;
+
+	name->skip = false;
+	for (const char *at = name->parent; *at; at += len) {
+		at += strspn(at, "/");
+		len = strcspn(at, "/");
+		if (len > NAME_MAX)
+			return fail(err, -ENAMETOOLONG, "a name is longer than %d bytes", NAME_MAX);
+		if (!len)
+			continue;
+		if (++depth > limits->path_depth)
+			return fail(err, -EFBIG, "more than %u names in one path",
+				    limits->path_depth);
+		memcpy(component, at, len);
+		component[len] = 0;
+		switch (whiteout_parse(component, &ignored)) {
+		case WHITEOUT_NONE:
+			break;
+		case WHITEOUT_SKIP:
+			name->skip = true;
+			break;
+		default:
+			return fail(err, -EBADMSG, "a whiteout is no directory");
+		}
+	}
+	return 0;
+}
+
+int apply_name_set(struct apply_name *name, const char *path, const struct apply_limits *limits,
+		   struct err *err)
+{
+	size_t len = strlen(path), parent_len;
+
+	if (len > limits->path_bytes)
+		return fail(err, -EFBIG, "the name is longer than %u bytes (%zu)",
+			    limits->path_bytes, len);
+	len = trimmed(path, len);
+	memcpy(name->path, path, len);
+	name->path[len] = 0;
+	for (parent_len = len; parent_len && path[parent_len - 1] != '/';)
+		parent_len--;
+	name->last = name->path + parent_len;
+	/* One spelling for what directory entries and the entries in them call the same. */
+	while (parent_len && path[parent_len - 1] == '/')
+		parent_len--;
+	memcpy(name->parent, path, parent_len);
+	name->parent[parent_len] = 0;
+	if (!strcmp(name->last, ".."))
+		return fail(err, -EBADMSG, "\"..\" cannot be made");
+	if (strlen(name->last) > NAME_MAX)
+		return fail(err, -ENAMETOOLONG, "a name is longer than %d bytes", NAME_MAX);
+	return check_parents(name, limits, err);
+}
+
+static int name_init(struct apply_name *name, const struct apply_limits *limits, struct err *err)
+{
+	name->path = malloc((size_t)limits->path_bytes + 1);
+	name->parent = malloc((size_t)limits->path_bytes + 1);
+	return name->path && name->parent ? 0 : fail_oom(err);
+}
+
+static void name_release(struct apply_name *name)
+{
+	free(name->path);
+	free(name->parent);
+}
+
+/* ---- directories ---- */
+
+static int set_directory(struct applier *a, const struct apply_place *self, struct err *err)
+{
+	const struct tar_entry *entry = a->entry;
+	struct apply_dir *dir = self->dir;
+	bool again = !dir->implied;
+
+	dir->implied = false;
+	dir->mode = entry->mode;
+	dir->uid = entry->uid;
+	dir->gid = entry->gid;
+	dir->mtime = entry->mtime;
+	if (!again && !entry->xattr_count)
+		return 0;
+	return apply_xattrs(self->fd, entry, again, &a->limits, &a->result.dropped_xattrs, err);
+}
+
+static int apply_directory(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	/* Open to us until the end, when it gets its own mode. */
+	const mode_t mode = (a->entry->mode & 0777) | 0700;
+	const char *name = a->name.last;
+	struct apply_place self;
+	bool replaces = false;
+	struct stat st;
+	int r = mkdirat(place->fd, name, mode);
+
+	if (r < 0 && errno == EEXIST) {
+		if (fstatat(place->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(err, -errno, "look at what has this name: %m");
+		r = 0;
+		if (!S_ISDIR(st.st_mode)) {
+			r = apply_clear(a, place, name, err);
+			replaces = true;
+			if (r < 0)
+				return r;
+			r = mkdirat(place->fd, name, mode);
+		}
+	}
+	if (r < 0)
+		return fail(err, -errno, "make the directory: %m");
+	r = apply_dirs_add(&a->dirs, place, name, a->name.path, &self, err);
+	/* What stood here hid what the lower layers have by this name, and so must what replaces it. */
+	if (r == 0 && replaces)
+		r = whiteout_set_opaque(self.fd, a->options->xattrs, err);
+	return r < 0 ? r : set_directory(a, &self, err);
+}
+
+static int apply_root(struct applier *a, struct err *err)
+{
+	const struct apply_place root = { a->dirs.root_fd, a->dirs.root };
+
+	if (a->entry->type != TAR_DIR)
+		return fail(err, -EBADMSG, "the root of a layer can only be a directory");
+	return set_directory(a, &root, err);
+}
+
+/* ---- whiteouts ---- */
+
+static int apply_whiteout(struct applier *a, const struct apply_place *place, const char *hidden,
+			  struct err *err)
+{
+	struct apply_place dir;
+	struct stat st;
+	int r;
+
+	if (fstatat(place->fd, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			return 0;
+		r = apply_dirs_add(&a->dirs, place, hidden, NULL, &dir, err);
+		return r < 0 ? r : whiteout_set_opaque(dir.fd, a->options->xattrs, err);
+	}
+	if (errno != ENOENT)
+		return fail(err, -errno, "look at what it hides: %m");
+	r = whiteout_create(place->fd, hidden, err);
+	if (r == 0)
+		r = whiteout_mark_parent(place->fd, a->options->xattrs, err);
+	return r < 0 ? r : apply_metadata(a, place, hidden, 0, err);
+}
+
+/* ---- entries ---- */
+
+typedef int apply_fn(struct applier *a, const struct apply_place *place, struct err *err);
+
+static apply_fn *const by_type[] = {
+	[TAR_FILE] = apply_file,	 [TAR_DIR] = apply_directory, [TAR_SYMLINK] = apply_symlink,
+	[TAR_HARDLINK] = apply_hardlink, [TAR_CHAR] = apply_node,     [TAR_BLOCK] = apply_node,
+	[TAR_FIFO] = apply_node,
+};
+
+static int apply_entry(struct applier *a, struct err *err)
+{
+	const char *hidden = NULL;
+	enum whiteout_kind kind;
+	struct apply_place place;
+	int r = apply_name_set(&a->name, a->entry->path, &a->limits, err);
+
+	if (r < 0)
+		return r;
+	kind = whiteout_parse(a->name.last, &hidden);
+	if (a->name.skip || kind == WHITEOUT_SKIP)
+		return 0;
+	if (kind == WHITEOUT_INVALID)
+		return fail(err, -EBADMSG, "a whiteout that names nothing");
+	if (!*a->name.last)
+		return apply_root(a, err);
+	r = apply_dirs_open(&a->dirs, a->name.parent, true, a->options->xattrs, &place, err);
+	if (r < 0)
+		return r;
+	if (kind == WHITEOUT_OPAQUE)
+		return whiteout_set_opaque(place.fd, a->options->xattrs, err);
+	if (kind == WHITEOUT_NAME)
+		return apply_whiteout(a, &place, hidden, err);
+	return by_type[a->entry->type](a, &place, err);
+}
+
+static int apply_entries(struct applier *a, struct err *err)
+{
+	const atomic_bool *cancelled = a->options->cancelled;
+	struct tree_text text;
+	int r;
+
+	while ((r = tar_next(a->tar, &a->entry, err)) == 1) {
+		if (++a->result.entries > a->limits.entries)
+			return fail(err, -EFBIG, "the layer has more than %llu entries",
+				    (unsigned long long)a->limits.entries);
+		if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
+			return fail(err, -ECANCELED, "cancelled");
+		r = apply_entry(a, err);
+		if (r < 0)
+			return err_prefix(err, r, "%s", tree_printable(a->entry->path, &text));
+	}
+	return r;
+}
+
+/* ---- a layer ---- */
+
+static int applier_init(struct applier *a, tar_read *read, void *arg, int root_fd, struct err *err)
+{
+	int r;
+
+	a->limits = limits_or_defaults(&a->options->limits);
+	r = apply_dirs_init(&a->dirs, root_fd, &a->limits, err);
+	if (r == 0)
+		r = apply_stream_init(&a->stream, read, arg, a->options, a->limits.bytes, err);
+	if (r == 0)
+		r = name_init(&a->name, &a->limits, err);
+	if (r == 0)
+		r = name_init(&a->target, &a->limits, err);
+	if (r == 0)
+		r = tar_open(apply_stream_read, &a->stream, &a->tar, err);
+	return r;
+}
+
+static void applier_release(struct applier *a)
+{
+	tar_closep(&a->tar);
+	apply_stream_release(&a->stream);
+	apply_dirs_release(&a->dirs);
+	name_release(&a->name);
+	name_release(&a->target);
+	apply_result_release(&a->result);
+}
+
+/* Directories included. Before they get their times: a walk reads them. */
+static int count_again(const struct applier *a, struct tree_usage *ret, struct err *err)
+{
+	return a->recount ? tree_usage_at(a->dirs.root_fd, ".", ret, err) : 0;
+}
+
+int apply(tar_read *read, void *arg, int root_fd, const struct apply_options *options,
+	  struct apply_result *ret, struct err *err)
+{
+	AUTO(applier_release) struct applier a = { .options = options };
+	struct tree_usage usage = { 0 };
+	int r = applier_init(&a, read, arg, root_fd, err);
+
+	if (r == 0)
+		r = apply_entries(&a, err);
+	if (r == 0)
+		r = apply_stream_finish(&a.stream, &a.result, err);
+	if (r == 0)
+		r = count_again(&a, &usage, err);
+	if (r == 0)
+		r = apply_dirs_finish(&a.dirs, &a.result, err);
+	if (r < 0)
+		return r;
+	/* An opaque root is a statement about the root. */
+	if (whiteout_is_opaque(root_fd, options->xattrs))
+		a.result.root_implied = false;
+	if (a.recount) {
+		a.result.bytes = usage.bytes;
+		a.result.disk_bytes = usage.disk_bytes;
+	}
+	*ret = a.result;
+	a.result = (struct apply_result){ 0 };
+	return 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * apply: a layer's tar stream becomes a tree in overlay form.
+ *
+ * compressed bytes -> digest -> inflate -> diffID -> tar -> files beneath root_fd, in one pass and in
+ * bounded memory. Conversion rules are those of OCI image-spec layer.md and driver/whiteout.h.
+ * Applying a tar is applying an attack: names are resolved by driver/tree only, leaves are made with
+ * O_EXCL | O_NOFOLLOW, metadata is set through the descriptor (or with AT_SYMLINK_NOFOLLOW on a bare
+ * name).
+ *
+ * What comes out, whatever the order of entries:
+ *  - a later entry of the same name replaces the earlier one; a directory over a directory changes its
+ *    metadata only;
+ *  - whiteouts act on lower layers only: an entry of the same name in this layer stays; a directory
+ *    that takes the place of a whiteout, or of anything else but a directory, is opaque; a character
+ *    device 0:0 in the tar is what overlayfs takes it for, a whiteout;
+ *  - hard links to any type but directories, target anywhere inside root, absolute or not; one whose
+ *    target is not in this layer is -ENOENT;
+ *  - owner first, then mode, then xattrs (so capabilities survive), times last; times of directories
+ *    after all entries; access times are set to the modification times;
+ *  - sparse files keep their holes; device nodes keep mode and numbers;
+ *  - xattrs of files and directories: user.* and security.capability, security.ima kept;
+ *    trusted.overlay.* and user.overlay.* refused; all others (trusted.*, security.selinux, system.*
+ *    with ACLs among them) dropped and counted, as are those of links, devices and fifos;
+ *  - a path whose parent directory has no entry: the parent is made root:root 0755 with time 0, and
+ *    named in `implied` unless an entry follows; so is what a symlink on the way points to, where it is
+ *    not in this layer;
+ *  - all bytes after the end of the archive count into the diffID.
+ * Refused with -EBADMSG: "/" as anything but a directory, ".." as last component, whiteouts of
+ * nothing, whiteout names inside a path (in aufs's .wh..wh.* directories: skipped).
+ * On failure root_fd holds part of a tree: the caller throws it away.
+ */
+#ifndef DRIVER_APPLY_H
+#define DRIVER_APPLY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "driver/base/buf.h"
+#include "driver/base/digest.h"
+#include "driver/base/err.h"
+#include "driver/tar.h"
+#include "driver/whiteout.h"
+
+/* What a layer may contain. 0 means the default. Each has its own words when exceeded (-EFBIG). What the
+ * headers of one entry may take up is TAR_HEADERS_MAX. */
+struct apply_limits {
+	uint64_t entries;     /* and directories, implied ones included: 10,000,000 */
+	uint64_t bytes;	      /* of the uncompressed tar: 1 TiB */
+	uint64_t file_bytes;  /* one file, holes included: 1 TiB */
+	uint32_t path_bytes;  /* as written, and of a directory when resolved: 4095 */
+	uint32_t path_depth;  /* components, likewise: 1024 */
+	uint32_t xattrs;      /* of one entry: 128 */
+	uint32_t xattr_bytes; /* one value: 65536 */
+};
+
+struct apply_options {
+	enum overlay_xattrs xattrs;
+	struct apply_limits limits;
+	const atomic_bool *cancelled; /* NULL, or looked at now and then: -ECANCELED */
+	/* NULL, or called with the bytes read so far, at most once a block */
+	void (*progress)(void *arg, uint64_t compressed_bytes);
+	void *progress_arg;
+};
+
+/* Zero it before; apply_result_release after, also on failure. */
+struct apply_result {
+	struct digest blob;    /* of the bytes as they came */
+	struct digest diff_id; /* of the uncompressed tar */
+	uint64_t blob_bytes;
+	uint64_t tar_bytes;
+	uint64_t bytes; /* contents of regular files, each hard-linked inode once: Docker's SIZE */
+	uint64_t disk_bytes; /* what du(1) says of the tree now; writing it back may add to that */
+	uint64_t entries;    /* in the tar */
+	uint64_t dropped_xattrs;
+	bool root_implied;  /* the tar says nothing of the root: it is root:root 0755 with time 0 */
+	struct buf implied; /* paths of implied directories without a leading slash, resolved, each
+			     * NUL-terminated, sorted */
+};
+void apply_result_release(struct apply_result *r);
+
+/* `read` yields the blob's bytes (plain, gzip or zstd: told by the first bytes). root_fd is an empty
+ * directory. The calling thread should have umask 0 (driver/base/pool): any other costs time only. */
+int apply(tar_read *read, void *arg, int root_fd, const struct apply_options *options,
+	  struct apply_result *ret, struct err *err);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver/apply_internal.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "driver/base/auto.h"
+
+#define STAT_BLOCK 512 /* the unit of st_blocks, whatever the filesystem */
+
+/* xfs gives open files that grow beyond this more than they need, and takes it back when they are closed. */
+#define PREALLOCATED_FROM 65536
+
+/* Making device nodes and giving files away is root's. */
+static const char *hint(int code)
+{
+	return code == -EPERM ? " (this needs root, or a user namespace that maps the ids)" : "";
+}
+
+int apply_clear(struct applier *a, const struct apply_place *place, const char *name,
+		struct err *err)
+{
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(place->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail(err, -errno, "look at what has this name: %m");
+	if (S_ISDIR(st.st_mode)) {
+		apply_dirs_forget(&a->dirs, st.st_ino);
+		r = tree_remove_at(place->fd, name, err);
+	} else if (unlinkat(place->fd, name, 0) < 0) {
+		r = fail(err, -errno, "remove what has this name: %m");
+	}
+	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
+		apply_dirs_forget_names(&a->dirs);
+	if (r < 0)
+		return r;
+	a->recount = true;
+	return 0;
+}
+
+/* ---- files ---- */
+
+static int create(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	const mode_t mode = a->entry->mode & 0777;
+	int fd = openat(place->fd, a->name.last, flags, mode);
+	int r;
+
+	if (fd < 0 && errno == EEXIST) {
+		r = apply_clear(a, place, a->name.last, err);
+		if (r < 0)
+			return r;
+		fd = openat(place->fd, a->name.last, flags, mode);
+	}
+	return fd < 0 ? fail(err, -errno, "make the file: %m") : fd;
+}
+
+static int write_at(int fd, const char *data, size_t len, int64_t offset)
+{
+	while (len) {
+		ssize_t done = pwrite(fd, data, len, offset);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -errno;
+		data += done;
+		len -= (size_t)done;
+		offset += done;
+	}
+	return 0;
+}
+
+/* Writes what the archive has; gaps stay holes. */
+static int fill(struct applier *a, int fd, struct err *err)
+{
+	int64_t end = 0, offset = 0;
+	const void *block;
+	size_t len = 0;
+	int r;
+
+	while ((r = tar_data(a->tar, &block, &len, &offset, err)) == 1) {
+		r = write_at(fd, block, len, offset);
+		if (r < 0)
+			return fail(err, r, "write: %m");
+		end = offset + (int64_t)len;
+	}
+	if (r == 0 && end < a->entry->size && ftruncate(fd, a->entry->size) < 0)
+		return fail(err, -errno, "set the size: %m");
+	return r;
+}
+
+/* Owner, mode, xattrs, times, in this order: each may undo what comes before its place. */
+static int finish_file(struct applier *a, int fd, struct stat *ret_st, struct err *err)
+{
+	const struct tar_entry *entry = a->entry;
+	struct timespec times[2] = { entry->mtime, entry->mtime };
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return fail(err, -errno, "look at the file: %m");
+	if ((st.st_uid != entry->uid || st.st_gid != entry->gid) &&
+	    fchown(fd, entry->uid, entry->gid) < 0)
+		return fail(err, -errno, "give it to %u:%u: %m%s", entry->uid, entry->gid,
+			    hint(-errno));
+	/* It was made without the upper three bits, which a change of owner would have taken. */
+	if ((st.st_mode & 07777) != entry->mode && fchmod(fd, entry->mode) < 0)
+		return fail(err, -errno, "set the mode: %m");
+	if (entry->xattr_count) {
+		r = apply_xattrs(fd, entry, false, &a->limits, &a->result.dropped_xattrs, err);
+		if (r < 0)
+			return r;
+		if (fstat(fd, &st) < 0)
+			return fail(err, -errno, "look at the file: %m");
+	}
+	if (futimens(fd, times) < 0)
+		return fail(err, -errno, "set the times: %m");
+	*ret_st = st;
+	return 0;
+}
+
+int apply_file(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	auto_close int fd = -EBADF;
+	struct stat st = { 0 };
+	int r;
+
+	if ((uint64_t)a->entry->size > a->limits.file_bytes)
+		return fail(err, -EFBIG, "the file is larger than %llu bytes (%lld)",
+			    (unsigned long long)a->limits.file_bytes, (long long)a->entry->size);
+	fd = create(a, place, err);
+	if (fd < 0)
+		return fd;
+	r = a->entry->size ? fill(a, fd, err) : 0;
+	if (r < 0)
+		return r;
+	r = finish_file(a, fd, &st, err);
+	if (r < 0)
+		return r;
+	if (st.st_size > PREALLOCATED_FROM) {
+		auto_close_fn(&fd);
+		fd = -EBADF;
+		if (fstatat(place->fd, a->name.last, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(err, -errno, "look at the file: %m");
+	}
+	a->result.bytes += (uint64_t)st.st_size;
+	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;
+	return 0;
+}
+
+/* ---- what has no contents ---- */
+
+int apply_metadata(struct applier *a, const struct apply_place *place, const char *name,
+		   mode_t mode, struct err *err)
+{
+	const struct tar_entry *entry = a->entry;
+	struct timespec times[2] = { entry->mtime, entry->mtime };
+	bool chowned = false;
+	struct stat st;
+
+	if (fstatat(place->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail(err, -errno, "look at what was made: %m");
+	if (st.st_uid != entry->uid || st.st_gid != entry->gid) {
+		if (fchownat(place->fd, name, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(err, -errno, "give it to %u:%u: %m%s", entry->uid, entry->gid,
+				    hint(-errno));
+		chowned = true;
+	}
+	/* A change of owner takes setuid and setgid away. */
+	if (!S_ISLNK(st.st_mode) && ((st.st_mode & 07777) != mode || (chowned && (mode & 06000))) &&
+	    fchmodat(place->fd, name, mode, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail(err, -errno, "set the mode: %m");
+	if (utimensat(place->fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail(err, -errno, "set the times: %m");
+	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;
+	return apply_no_xattrs(entry, &a->limits, &a->result.dropped_xattrs, err);
+}
+
+int apply_symlink(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	const char *name = a->name.last;
+	int r = symlinkat(a->entry->link, place->fd, name);
+
+	if (r < 0 && errno == EEXIST) {
+		r = apply_clear(a, place, name, err);
+		if (r < 0)
+			return r;
+		r = symlinkat(a->entry->link, place->fd, name);
+	}
+	if (r < 0)
+		return fail(err, -errno, "make the symlink: %m");
+	return apply_metadata(a, place, name, 0, err);
+}
+
+int apply_node(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	static const mode_t types[] = {
+		[TAR_CHAR] = S_IFCHR, [TAR_BLOCK] = S_IFBLK, [TAR_FIFO] = S_IFIFO
+	};
+	const struct tar_entry *entry = a->entry;
+	const mode_t mode = types[entry->type] | entry->mode;
+	const dev_t dev = makedev(entry->dev_major, entry->dev_minor);
+	const char *name = a->name.last;
+	int r = mknodat(place->fd, name, mode, dev);
+
+	if (r < 0 && errno == EEXIST) {
+		r = apply_clear(a, place, name, err);
+		if (r < 0)
+			return r;
+		r = mknodat(place->fd, name, mode, dev);
+	}
+	if (r < 0)
+		return fail(err, -errno, "make the %s: %m%s",
+			    entry->type == TAR_FIFO ? "fifo" : "device", hint(-errno));
+	/* 0:0 is a whiteout, however it came. */
+	if (entry->type == TAR_CHAR && dev == 0) {
+		r = whiteout_mark_parent(place->fd, a->options->xattrs, err);
+		if (r < 0)
+			return r;
+	}
+	return apply_metadata(a, place, name, entry->mode, err);
+}
+
+/* ---- hard links ---- */
+
+static int not_here(const struct applier *a, struct err *err)
+{
+	struct tree_text text;
+
+	return fail(err, -ENOENT, "a hard link to %s, which is not in this layer",
+		    tree_printable(a->entry->link, &text));
+}
+
+/* Where the target is, and what. */
+static int find_target(struct applier *a, struct apply_place *ret_place, struct stat *ret_st,
+		       struct err *err)
+{
+	const char *ignored;
+	int r = apply_name_set(&a->target, a->entry->link, &a->limits, err);
+
+	if (r < 0)
+		return err_prefix(err, r, "the target of the hard link");
+	if (a->target.skip || whiteout_parse(a->target.last, &ignored) != WHITEOUT_NONE)
+		return fail(err, -EBADMSG, "a hard link to a whiteout");
+	r = apply_dirs_open(&a->dirs, a->target.parent, false, a->options->xattrs, ret_place, err);
+	if (r == -ENOENT || r == -ENOTDIR)
+		return not_here(a, err);
+	if (r < 0)
+		return r;
+	if (!*a->target.last)
+		return fail(err, -EBADMSG, "a hard link to a directory");
+	if (fstatat(ret_place->fd, a->target.last, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? not_here(a, err) :
+					 fail(err, -errno, "look at its target: %m");
+	if (S_ISDIR(ret_st->st_mode))
+		return fail(err, -EBADMSG, "a hard link to a directory");
+	return whiteout_is(ret_st) ? not_here(a, err) : 0;
+}
+
+int apply_hardlink(struct applier *a, const struct apply_place *place, struct err *err)
+{
+	const char *name = a->name.last;
+	struct apply_place from = { .fd = -EBADF };
+	struct stat target = { 0 }, present;
+	int r = find_target(a, &from, &target, err);
+
+	if (r < 0)
+		return r;
+	r = linkat(from.fd, a->target.last, place->fd, name, 0);
+	if (r < 0 && errno == EEXIST) {
+		if (fstatat(place->fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    present.st_ino == target.st_ino && present.st_dev == target.st_dev)
+			return 0;
+		r = apply_clear(a, place, name, err);
+		if (r < 0)
+			return r;
+		r = linkat(from.fd, a->target.last, place->fd, name, 0);
+	}
+	if (r < 0)
+		return errno == ENOENT ? not_here(a, err) : fail(err, -errno, "link: %m");
+	return 0;
+}

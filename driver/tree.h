@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tree: names beneath a root.
+ *
+ * Every name that came from outside (an archive entry, a link target, a directory listing of a
+ * container) is resolved here and nowhere else. Invariants:
+ *  - resolution is the kernel's, by openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS beneath
+ *    a root descriptor: "..", absolute names and symlinks stay inside; no lexical check decides
+ *    anything. Where the kernel lacks openat2 (before 5.6), or a filter hides it, a component-wise
+ *    walk does the same with O_NOFOLLOW opens, following links itself;
+ *  - the last component is never followed: callers act on (parent descriptor, bare name) with
+ *    AT_SYMLINK_NOFOLLOW.
+ */
+#ifndef DRIVER_TREE_H
+#define DRIVER_TREE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "driver/base/err.h"
+
+/*
+ * The directory at `path` beneath root, symlinks followed inside it; "" and "." and "/" are the root
+ * itself. Readable descriptor or -errno: -ENOENT (something on the way is missing), -ENOTDIR
+ * (something on the way is no directory), -ELOOP, ...
+ */
+int tree_open_dir(int root_fd, const char *path, struct err *err);
+
+/*
+ * The parent directory of `path` (symlinks followed inside root) and the bare last component, copied
+ * to `ret_name`; slashes at the end of `path` do not count. -EINVAL where the last component is "",
+ * "." or "..". The descriptor is the caller's.
+ */
+int tree_open_parent(int root_fd, const char *path, char ret_name[NAME_MAX + 1], struct err *err);
+
+/*
+ * A regular file for reading: never blocks on a fifo, never opens a device, follows symlinks inside
+ * root. Descriptor or -errno; -EISDIR for a directory, -EINVAL for other types. Needs /proc.
+ */
+int tree_open_file(int root_fd, const char *path, struct err *err);
+
+/*
+ * Removes dirfd/name and everything in it; nothing there is success. Follows no symlink, crosses no
+ * mount point (-EBUSY with words), makes unreadable directories readable where it must (and may), and
+ * needs neither recursion nor more than TREE_FLATTEN_DEPTH descriptors however deep the tree is: what
+ * lies deeper is renamed up first.
+ */
+#define TREE_FLATTEN_DEPTH 64
+int tree_remove_at(int dirfd, const char *name, struct err *err);
+
+/* What a tree takes on disk, as du(1) sees it: a hard-linked inode once, directories included, holes
+ * not; what is mounted in it is left out. */
+struct tree_usage {
+	uint64_t disk_bytes;
+	uint64_t inodes;
+	uint64_t bytes; /* contents of regular files, a hard-linked one once */
+};
+
+/* Walks dirfd/name ("." is dirfd itself), without recursion and with two descriptors however deep it
+ * is. What vanishes meanwhile is not counted. -errno with words. */
+int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err);
+
+/*
+ * A name from outside as it may stand in words: bytes that could drive a terminal (below 0x20, and
+ * 0x7f) and backslashes as \ooo, a long one cut with "...". Returns text->text.
+ */
+struct tree_text {
+	char text[800];
+};
+const char *tree_printable(const char *name, struct tree_text *text);
+
+/* Gives the directory `to` the owner, mode, xattrs (but overlayfs's own) and times of the directory
+ * `from`, for which an O_PATH descriptor will do. */
+int tree_copy_dir_metadata(int from_fd, int to_fd, struct err *err);
+
+#endif

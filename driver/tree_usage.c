@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver/tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "driver/base/auto.h"
+#include "driver/base/buf.h"
+
+#define STAT_BLOCK 512 /* the unit of st_blocks, whatever the filesystem */
+
+/* Names of directories that still wait to be entered, at any one time. */
+#define PENDING_MAX ((size_t)1 << 30)
+
+struct inode {
+	uint64_t dev, ino; /* ino 0: a free place */
+};
+
+/* The hard-linked inodes seen so far: open addressing, at most half full. */
+struct inode_set {
+	struct inode *places;
+	size_t size, used;
+};
+
+/* A directory on the way from the top to where the walk is. */
+struct level {
+	struct stat st;
+	size_t pending_at; /* its subdirectories begin here in `pending` */
+};
+
+struct walk {
+	int fd; /* of the innermost level; owned */
+	struct level *levels;
+	size_t depth, levels_size;
+	struct buf pending; /* names, each NUL-terminated */
+	struct inode_set linked;
+	struct tree_usage usage;
+};
+
+static void walk_release(struct walk *w)
+{
+	auto_close_fn(&w->fd);
+	free(w->levels);
+	free(w->linked.places);
+	buf_release(&w->pending);
+}
+
+/* ---- the set ---- */
+
+static struct inode *find_place(const struct inode_set *set, const struct inode *inode)
+{
+	size_t at = (size_t)((inode->ino ^ (inode->dev << 32)) * 0x9e3779b97f4a7c15u >> 20);
+
+	for (;; at++) {
+		struct inode *place = &set->places[at & (set->size - 1)];
+
+		if (!place->ino || (place->ino == inode->ino && place->dev == inode->dev))
+			return place;
+	}
+}
+
+static int grow(struct inode_set *set)
+{
+	struct inode_set bigger = { .size = set->size ? set->size * 2 : 64, .used = set->used };
+
+	bigger.places = calloc(bigger.size, sizeof(*bigger.places));
+	if (!bigger.places)
+		return -ENOMEM;
+	for (size_t i = 0; i < set->size; i++) {
+		if (set->places[i].ino)
+			*find_place(&bigger, &set->places[i]) = set->places[i];
+	}
+	free(set->places);
+	*set = bigger;
+	return 0;
+}
+
+/* 1: it was not in the set, and is now; 0: it was. */
+static int add_inode(struct inode_set *set, const struct stat *st)
+{
+	struct inode inode = { .dev = st->st_dev, .ino = st->st_ino };
+	struct inode *place;
+
+	if (set->used * 2 >= set->size && grow(set) < 0)
+		return -ENOMEM;
+	place = find_place(set, &inode);
+	if (place->ino)
+		return 0;
+	*place = inode;
+	set->used++;
+	return 1;
+}
+
+/* ---- the walk ---- */
+
+static int count(struct walk *w, const struct stat *st, struct err *err)
+{
+	int r = 1;
+
+	if (!S_ISDIR(st->st_mode) && st->st_nlink > 1)
+		r = add_inode(&w->linked, st);
+	if (r < 0)
+		return fail_oom(err);
+	if (r == 0)
+		return 0;
+	w->usage.inodes++;
+	w->usage.disk_bytes += (uint64_t)st->st_blocks * STAT_BLOCK;
+	if (S_ISREG(st->st_mode))
+		w->usage.bytes += (uint64_t)st->st_size;
+	return 0;
+}
+
+/* An entry of the innermost directory: counted; a directory is also remembered, to be entered. */
+static int look_at(struct walk *w, const char *name, struct err *err)
+{
+	struct tree_text text;
+	struct stat st;
+
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return 0;
+	if (fstatat(w->fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
+	}
+	if (S_ISDIR(st.st_mode)) {
+		if (st.st_dev != w->levels[w->depth - 1].st.st_dev)
+			return 0;
+		(void)buf_append(&w->pending, name, strlen(name) + 1);
+	}
+	return count(w, &st, err);
+}
+
+static int list(struct walk *w, struct err *err)
+{
+	auto_close int fd = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
+	auto_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return fail(err, -errno, "list a directory: %m");
+	(void)take_fd(&fd);
+	for (errno = 0; r == 0 && (entry = readdir(dir)); errno = 0)
+		r = look_at(w, entry->d_name, err);
+	if (r == 0 && errno)
+		r = fail(err, -errno, "list a directory: %m");
+	return r < 0 ? r : buf_status(&w->pending, err);
+}
+
+/* Takes fd over. */
+static int enter(struct walk *w, int fd, struct err *err)
+{
+	struct level *level;
+
+	auto_close_fn(&w->fd);
+	w->fd = fd;
+	if (w->depth == w->levels_size) {
+		size_t size = w->levels_size ? w->levels_size * 2 : 32;
+		struct level *levels = realloc(w->levels, size * sizeof(*levels));
+
+		if (!levels)
+			return fail_oom(err);
+		w->levels = levels;
+		w->levels_size = size;
+	}
+	level = &w->levels[w->depth++];
+	level->pending_at = w->pending.len;
+	if (fstat(fd, &level->st) < 0)
+		return fail(err, -errno, "look at a directory: %m");
+	return list(w, err);
+}
+
+/* Enters the last of the directories that wait in the innermost one. */
+static int descend(struct walk *w, struct err *err)
+{
+	size_t at = w->pending.len - 1; /* its NUL */
+	char name[NAME_MAX + 1];
+	struct tree_text text;
+	int fd;
+
+	while (at > w->levels[w->depth - 1].pending_at && w->pending.data[at - 1])
+		at--;
+	memcpy(name, w->pending.data + at, w->pending.len - at);
+	w->pending.len = at;
+	fd = openat(w->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
+	return enter(w, fd, err);
+}
+
+/* Back to the directory around the innermost one, through "..". */
+static int ascend(struct walk *w, struct err *err)
+{
+	const struct level *outer;
+	struct stat st;
+	int fd;
+
+	if (--w->depth == 0)
+		return 0;
+	outer = &w->levels[w->depth - 1];
+	fd = openat(w->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(err, -errno, "go up from a directory: %m");
+	auto_close_fn(&w->fd);
+	w->fd = fd;
+	if (fstat(fd, &st) < 0)
+		return fail(err, -errno, "look at a directory: %m");
+	if (st.st_ino != outer->st.st_ino || st.st_dev != outer->st.st_dev)
+		return fail(err, -EAGAIN, "a directory was moved while it was being counted");
+	return 0;
+}
+
+int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err)
+{
+	AUTO(walk_release) struct walk w = { .fd = -EBADF };
+	struct tree_text text;
+	struct stat st;
+	int fd, r;
+
+	w.pending.max = PENDING_MAX;
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
+	r = count(&w, &st, err);
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			return fail(err, -errno, "%s: %m", tree_printable(name, &text));
+		r = enter(&w, fd, err);
+	}
+	while (r == 0 && w.depth) {
+		if (w.pending.len > w.levels[w.depth - 1].pending_at)
+			r = descend(&w, err);
+		else
+			r = ascend(&w, err);
+	}
+	if (r == 0)
+		*ret = w.usage;
+	return r;
+}
