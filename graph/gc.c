@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gc: finds everything that nobody holds, says what and why, and removes it. Work in progress is
+ * told by its locks and left alone.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "driver/base/fd.h"
+#include "driver/mount.h"
+#include "driver/tree.h"
+#include "graph/handle.h"
+#include "graph/store/db.h"
+#include "graph/store/layer.h"
+#include "graph/store/snapshot.h"
+
+struct collector {
+	struct overlaid *o;
+	struct store *store;
+	bool dry_run;
+	int (*fn)(void *arg, const struct overlaid_garbage *garbage);
+	void *arg;
+	struct err *err;
+};
+
+/* Says one finding; its size is that of dirfd/name (NULL: none). */
+static int report(struct collector *c, const char *below, const char *name, const char *why,
+		  int dirfd)
+{
+	struct overlaid_garbage garbage = { .why = why };
+	struct tree_usage usage = { 0 };
+	auto_free char *path = NULL;
+
+	if (!c->fn)
+		return 0;
+	if (asprintf(&path, "%s/%s", below, name) < 0)
+		return fail_oom(c->err);
+	if (dirfd >= 0 && tree_usage_at(dirfd, name, &usage, NULL) >= 0)
+		garbage.disk_bytes = usage.disk_bytes;
+	garbage.path = path;
+	return c->fn(c->arg, &garbage);
+}
+
+static int report_in_root(struct collector *c, const char *folder, const char *name,
+			  const char *why, int dirfd)
+{
+	auto_free char *below = NULL;
+
+	if (asprintf(&below, "%s/%s", c->store->root_path, folder) < 0)
+		return fail_oom(c->err);
+	return report(c, below, name, why, dirfd);
+}
+
+/* ---- rows whose owner is gone ---- */
+
+/* By name too: the number of a lease that ended meanwhile is given again. */
+static int end_lease(struct collector *c, int64_t id, const char *name)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	auto_layer_list struct layer_list layers = { 0 };
+	int64_t one;
+	int r = db_begin(c->store->db, &t, c->err);
+
+	if (r >= 0)
+		r = db_get_int(c->store->db, &one, c->err,
+			       "SELECT 1 FROM lease WHERE id = ? AND name = ?", "is", id, name);
+	if (r == 0)
+		return 0;
+	if (r >= 0)
+		r = layer_list_query(
+			c->store, &layers, c->err,
+			"SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+			id);
+	if (r >= 0)
+		r = db_run(c->store->db, c->err, "DELETE FROM lease WHERE id = ?", "i", id);
+	if (r >= 0)
+		r = layers_collect(c->store, &layers, NULL, c->err);
+	return r < 0 ? r : db_commit(&t, c->err);
+}
+
+/* One lease whose holder died: 1 and its id and name, 0 where there is none. */
+static int find_dead_lease(struct collector *c, int64_t after, int64_t *ret_id, char ret_name[64])
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	int r = db_query(c->store->db, &q, c->err,
+			 "SELECT id, name FROM lease WHERE id > ? ORDER BY id", "i", after);
+
+	while (r >= 0 && (r = db_step(&q, c->err)) > 0) {
+		auto_close int lock = -EBADF;
+
+		if (!staging_is_dead(c->store, db_text(&q, 1), &lock) &&
+		    faccessat(c->store->staging_fd, db_text(&q, 1), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		*ret_id = db_int(&q, 0);
+		(void)snprintf(ret_name, 64, "%s", db_text(&q, 1));
+		return 1;
+	}
+	return r;
+}
+
+static int collect_leases(struct collector *c)
+{
+	int64_t id = 0;
+	char name[64];
+	int r;
+
+	while ((r = find_dead_lease(c, id, &id, name)) > 0) {
+		r = report_in_root(c, "staging", name, "lease of a process that died", -1);
+		if (r == 0 && !c->dry_run)
+			r = end_lease(c, id, name);
+		if (r != 0)
+			return r;
+	}
+	return r;
+}
+
+static int forget_mount(struct collector *c, const struct snapshot *s)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	int r = db_begin(c->store->db, &t, c->err);
+
+	if (r >= 0)
+		r = db_run(
+			c->store->db, c->err,
+			"DELETE FROM mount WHERE snapshot = (SELECT id FROM snapshot WHERE id = ? AND uid = ?)",
+			"is", s->id, s->uid);
+	return r < 0 ? r : db_commit(&t, c->err);
+}
+
+/* Says and removes a snapshot that is of no use; one that somebody mounts or removes at this moment
+ * is left alone. */
+static int collect_snapshot(struct collector *c, const struct snapshot *s, const char *why)
+{
+	int r = report_in_root(c, "snapshots", s->uid, why, c->store->snapshots_fd);
+
+	if (r != 0 || c->dry_run)
+		return r;
+	r = snapshot_delete(c->store, s, false, c->err);
+	return r == -ENOENT || r == -EBUSY ? 0 : r;
+}
+
+/* A mount's row outlives the mount where somebody else unmounted it, or overlaid_unmount() did. */
+static int drop_stale_mount(void *arg, const struct snapshot *s)
+{
+	struct collector *c = arg;
+	auto_locks struct store_locks locks = STORE_LOCKS_INIT;
+	auto_mount_state struct snapshot_mount_state state = { 0 };
+	int r = s->view || s->ephemeral ? -EAGAIN : store_locks_open(c->store, &locks, c->err);
+
+	if (r >= 0)
+		r = store_lock_object(&locks, s->uid, STORE_LOCK_TRY, c->err);
+	if (r >= 0)
+		r = snapshot_mount_state(c->store, s->id, &state, c->err);
+	if (r >= 0 && !state.mounted)
+		r = snapshot_forget_mount(c->store, s->uid, c->err);
+	return r == -EAGAIN ? 0 : r;
+}
+
+static int look_at_snapshot(void *arg, const struct snapshot *s)
+{
+	struct collector *c = arg;
+	auto_locks struct store_locks locks = STORE_LOCKS_INIT;
+	auto_mount_state struct snapshot_mount_state state = { 0 };
+	int64_t rows = 0;
+	int r;
+
+	if (s->ephemeral)
+		return snapshot_is_abandoned(c->store, s) ?
+			       collect_snapshot(c, s,
+						"ephemeral container of a process that died") :
+			       0;
+	r = store_locks_open(c->store, &locks, c->err);
+	if (r >= 0)
+		r = store_lock_object(&locks, s->uid, STORE_LOCK_TRY, c->err);
+	if (r == -EAGAIN)
+		return 0;
+	if (r >= 0)
+		r = snapshot_mount_state(c->store, s->id, &state, c->err);
+	if (r >= 0)
+		r = db_get_int(c->store->db, &rows, c->err,
+			       "SELECT count(*) FROM mount WHERE snapshot = ?", "i", s->id);
+	if (r < 0 || state.mounted)
+		return r < 0 ? r : 0;
+	if (s->view) {
+		store_locks_release(&locks);
+		return collect_snapshot(c, s, "mount of an image that is mounted no more");
+	}
+	if (rows == 0)
+		return 0;
+	r = report(c, c->store->run_path, s->name, "record of a mount that is gone", -1);
+	return r != 0 || c->dry_run ? r : forget_mount(c, s);
+}
+
+/* ---- directories without a row ---- */
+
+static int collect_staging(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	auto_close int lock = -EBADF;
+	int r;
+
+	if (!staging_is_dead(c->store, name, &lock))
+		return 0;
+	r = report_in_root(c, "staging", name, "left behind by a process that died",
+			   c->store->staging_fd);
+	return r != 0 || c->dry_run ? r : trash_move(c->store, c->store->staging_fd, name, c->err);
+}
+
+/* Invariant 3: no row and no lock, so nobody's. */
+static int collect_unrecorded(struct collector *c, const char *folder, int dirfd, const char *name,
+			      const char *row)
+{
+	auto_locks struct store_locks locks = STORE_LOCKS_INIT;
+	bool ours = hex_valid(name, STORE_HEX_LEN);
+	int64_t one;
+	int r = ours ? store_locks_open(c->store, &locks, c->err) : 0;
+
+	if (ours && r >= 0)
+		r = store_lock_object(&locks, name, STORE_LOCK_TRY, c->err);
+	if (r == -EAGAIN)
+		return 0;
+	if (ours && r >= 0)
+		r = db_get_int(c->store->db, &one, c->err, row, "s", name);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = report_in_root(c, folder, name, "in the store's directories without a record", dirfd);
+	return r != 0 || c->dry_run ? r : trash_move(c->store, dirfd, name, c->err);
+}
+
+static int collect_layer(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	return collect_unrecorded(c, "layers/sha256", c->store->layers_fd, name,
+				  "SELECT 1 FROM layer WHERE diff_id = 'sha256:' || ?");
+}
+
+static int collect_blob(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	return collect_unrecorded(c, "blobs/sha256", c->store->blobs_fd, name,
+				  "SELECT 1 FROM blob WHERE stored AND digest = 'sha256:' || ?");
+}
+
+static int collect_snapshot_dir(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	return collect_unrecorded(c, "snapshots", c->store->snapshots_fd, name,
+				  "SELECT 1 FROM snapshot WHERE uid = ?");
+}
+
+static int report_trash(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	return report_in_root(c, "trash", name, "removed, and not yet deleted", c->store->trash_fd);
+}
+
+/* A mount point whose snapshot is gone. rmdir(2) would tear down a mount in another namespace, so
+ * only names without a row. */
+static int collect_mount_point(void *arg, const char *name)
+{
+	struct collector *c = arg;
+	auto_free char *path = NULL;
+	int64_t one;
+	int r;
+
+	if (asprintf(&path, "%s/mnt/%s", c->store->run_path, name) < 0)
+		return fail_oom(c->err);
+	r = db_get_int(c->store->db, &one, c->err, "SELECT 1 FROM snapshot WHERE uid = ?", "s",
+		       name);
+	if (r == 0)
+		r = mount_is_mounted(path, c->err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = report(c, c->store->run_path, path + strlen(c->store->run_path) + 1,
+		   "mount point of a container that is gone", -1);
+	if (r == 0 && !c->dry_run)
+		(void)rmdir(path);
+	return r;
+}
+
+static int collect_directories(struct collector *c)
+{
+	auto_close int mnt_fd = store_open_mnt(c->store, c->err);
+	const struct {
+		int dirfd;
+		name_fn *fn;
+	} parts[] = {
+		{ c->store->staging_fd, collect_staging },
+		{ c->store->layers_fd, collect_layer },
+		{ c->store->blobs_fd, collect_blob },
+		{ c->store->snapshots_fd, collect_snapshot_dir },
+		{ mnt_fd, collect_mount_point },
+		{ c->dry_run ? c->store->trash_fd : -1, report_trash },
+	};
+
+	if (mnt_fd < 0)
+		return mnt_fd;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		int r = parts[i].dirfd >= 0 ? foreach_name(parts[i].dirfd, parts[i].fn, c, c->err) :
+					      0;
+
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int overlaid_gc(struct overlaid *o, unsigned int flags,
+		int (*fn)(void *arg, const struct overlaid_garbage *garbage), void *arg,
+		struct err *err)
+{
+	struct collector c = { .o = o,
+			       .store = o->store,
+			       .dry_run = flags & OVERLAID_GC_DRY_RUN,
+			       .fn = fn,
+			       .arg = arg,
+			       .err = err };
+	int r = c.dry_run ? 0 : trash_empty(o->store, true, err);
+
+	if (r >= 0)
+		r = collect_leases(&c);
+	if (r == 0)
+		r = snapshot_list(o->store, NULL, 0, look_at_snapshot, &c, err);
+	if (r == 0)
+		r = collect_directories(&c);
+	if (r == 0 && !c.dry_run)
+		r = trash_empty(o->store, true, err);
+	if (r == 0 && !c.dry_run)
+		db_shrink(o->store->db);
+	return r;
+}
+
+int overlaid_reap(struct overlaid *o, bool wait, struct err *err)
+{
+	struct collector c = { .o = o, .store = o->store, .err = err };
+	int r = snapshot_list_mounted(o->store, drop_stale_mount, &c, err);
+
+	if (r >= 0)
+		r = trash_empty(o->store, wait, err);
+	return r == -EAGAIN ? 0 : r;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handle: what stands behind `struct overlaid`.
+ */
+#ifndef GRAPH_HANDLE_H
+#define GRAPH_HANDLE_H
+
+#include <pthread.h>
+
+#include "graph/overlaid.h"
+#include "graph/store/store.h"
+
+struct overlaid {
+	struct store *store;
+	void (*progress)(void *arg, const struct overlaid_progress *progress);
+	void *progress_arg;
+	pthread_mutex_t progress_lock; /* one call at a time */
+	struct owned {
+		char uid[STORE_HEX_LEN + 1];
+		int fd;
+	} * owned; /* ephemeral snapshots of this handle, and the descriptors that hold their
+		      locks */
+	size_t owned_count;
+};
+
+/* Reports, if somebody wants to know. From any thread. */
+void handle_report(struct overlaid *o, enum overlaid_event event, const char *diff_id,
+		   uint64_t done_bytes, uint64_t total_bytes, const char *text);
+
+#endif

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "graph/ingest.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "driver/base/fd.h"
+#include "driver/base/pool.h"
+#include "driver/probe.h"
+#include "graph/store/db.h"
+
+static struct ingest_layer *find_layer(struct ingest *in, const struct digest *diff_id)
+{
+	for (size_t i = 0; i < in->count; i++)
+		if (digest_equal(&in->layers[i].diff_id, diff_id))
+			return &in->layers[i];
+	return NULL;
+}
+
+int ingest_begin(struct overlaid *handle, struct source *source, const struct source_image *image,
+		 struct ingest *ret, struct err *err)
+{
+	int r;
+
+	*ret = (struct ingest)INGEST_INIT;
+	ret->handle = handle;
+	ret->source = source;
+	ret->image = image;
+	ret->layers = calloc(image->layer_count + 1, sizeof(*ret->layers));
+	if (!ret->layers)
+		return fail_oom(err);
+	for (size_t i = 0; i < image->layer_count; i++) {
+		if (find_layer(ret, &image->parsed.diff_ids[i]))
+			continue;
+		ret->layers[ret->count].diff_id = image->parsed.diff_ids[i];
+		ret->layers[ret->count].from = &image->layers[i];
+		ret->count++;
+	}
+	r = staging_make(handle->store, &ret->staging, err);
+	if (r >= 0)
+		r = store_locks_open(handle->store, &ret->locks, err);
+	return r;
+}
+
+size_t ingest_extracted(const struct ingest *in)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < in->count; i++)
+		count += in->layers[i].extracted;
+	return count;
+}
+
+/* ---- rows and leases ---- */
+
+static int make_lease(struct ingest *in, struct err *err)
+{
+	struct db *db = in->handle->store->db;
+	int r;
+
+	if (in->lease)
+		return 0;
+	r = db_run(db, err, "INSERT INTO lease(name, created) VALUES(?, ?)", "si", in->staging.name,
+		   (int64_t)time(NULL));
+	if (r >= 0)
+		in->lease = db_last_id(db);
+	return r;
+}
+
+static int hold(struct ingest *in, const struct ingest_layer *layer, struct err *err)
+{
+	int r = make_lease(in, err);
+
+	if (r < 0)
+		return r;
+	return db_run(in->handle->store->db, err,
+		      "INSERT INTO lease_layer(lease, layer) VALUES(?, ?) ON CONFLICT DO NOTHING",
+		      "ii", in->lease, layer->row);
+}
+
+static struct layer_facts facts_of(const struct ingest *in, const struct ingest_layer *layer)
+{
+	return (struct layer_facts){
+		.diff_id = &layer->diff_id,
+		.applied = &layer->applied,
+		.media_type = layer->from->media_type,
+		.source = source_name(in->source),
+		.from_blob = layer->from->blob.text[0] != '\0' &&
+			     !digest_equal(&layer->applied.blob, &layer->diff_id),
+	};
+}
+
+static int insert_extracted(struct ingest *in, bool lease, struct err *err)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		struct ingest_layer *layer = &in->layers[i];
+		struct layer_facts facts;
+		int r;
+
+		if (!layer->extracted || layer->row)
+			continue;
+		facts = facts_of(in, layer);
+		r = layer_insert(in->handle->store, &facts, &layer->row, err);
+		if (r >= 0 && lease)
+			r = hold(in, layer, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Looks which layers have rows and leases those. */
+static int lease_present(struct ingest *in, struct err *err)
+{
+	struct store *store = in->handle->store;
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	bool any = false;
+	int64_t row;
+	int r;
+
+	for (size_t i = 0; i < in->count; i++)
+		any = any || (!in->layers[i].row &&
+			      layer_find(store, &in->layers[i].diff_id, &row, NULL) == 1);
+	if (!any)
+		return 0;
+	r = db_begin(store->db, &t, err);
+	for (size_t i = 0; r >= 0 && i < in->count; i++) {
+		struct ingest_layer *layer = &in->layers[i];
+
+		r = layer->row ? 0 : layer_find(store, &layer->diff_id, &layer->row, err);
+		layer->leased = r > 0;
+		if (r > 0)
+			r = hold(in, layer, err);
+	}
+	if (r >= 0)
+		r = db_commit(&t, err);
+	/* Not before: who listens may be slow (store.h, invariant 7). */
+	for (size_t i = 0; r >= 0 && i < in->count; i++)
+		if (in->layers[i].leased)
+			handle_report(in->handle, OVERLAID_EVENT_LAYER_EXISTS,
+				      in->layers[i].diff_id.text, 0, 0, NULL);
+	return r;
+}
+
+int ingest_commit_layers(struct ingest *in, int64_t **ret_ids, struct err *err)
+{
+	auto_free int64_t *ids = calloc(in->image->layer_count + 1, sizeof(*ids));
+	int r;
+
+	if (!ids)
+		return fail_oom(err);
+	r = insert_extracted(in, false, err);
+	for (size_t i = 0; r >= 0 && i < in->image->layer_count; i++)
+		ids[i] = find_layer(in, &in->image->parsed.diff_ids[i])->row;
+	if (r >= 0 && in->lease)
+		r = db_run(in->handle->store->db, err, "DELETE FROM lease WHERE id = ?", "i",
+			   in->lease);
+	if (r < 0)
+		return r;
+	*ret_ids = take_ptr(ids);
+	return 0;
+}
+
+/* ---- extraction ---- */
+
+struct extraction {
+	struct ingest *in;
+	struct ingest_layer **jobs; /* largest first */
+	enum overlay_xattrs xattrs;
+};
+
+struct job_progress {
+	struct ingest *in;
+	const struct ingest_layer *layer;
+	uint64_t reported;
+};
+
+#define PROGRESS_STEP_BYTES ((uint64_t)1 << 20)
+
+static uint64_t total_bytes(const struct ingest_layer *layer)
+{
+	return layer->from->size > 0 ? (uint64_t)layer->from->size : 0;
+}
+
+static void job_report(void *arg, uint64_t done)
+{
+	struct job_progress *p = arg;
+
+	if (done - p->reported < PROGRESS_STEP_BYTES)
+		return;
+	p->reported = done;
+	handle_report(p->in->handle, OVERLAID_EVENT_LAYER_PROGRESS, p->layer->diff_id.text, done,
+		      total_bytes(p->layer), NULL);
+}
+
+static int verify(const struct ingest_layer *layer, struct err *err)
+{
+	const struct apply_result *a = &layer->applied;
+
+	if (layer->from->size >= 0 && layer->from->blob.text[0] &&
+	    (uint64_t)layer->from->size != a->blob_bytes)
+		return fail(err, -EBADMSG, "its blob %s has %llu bytes, the manifest says %lld",
+			    layer->from->blob.text, (unsigned long long)a->blob_bytes,
+			    (long long)layer->from->size);
+	if (layer->from->blob.text[0] && !digest_equal(&layer->from->blob, &a->blob))
+		return fail(err, -EBADMSG,
+			    "its blob should have digest %s, but what is stored has %s",
+			    layer->from->blob.text, a->blob.text);
+	if (!digest_equal(&layer->diff_id, &a->diff_id))
+		return fail(
+			err, -EBADMSG,
+			"its uncompressed contents should have diffID %s, but what is stored has %s",
+			layer->diff_id.text, a->diff_id.text);
+	return 0;
+}
+
+static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir_fd,
+		       const atomic_bool *cancelled, struct err *err)
+{
+	struct job_progress progress = { .in = x->in, .layer = layer };
+	const struct apply_options options = { .xattrs = x->xattrs,
+					       .cancelled = cancelled,
+					       .progress = job_report,
+					       .progress_arg = &progress };
+	auto_stream struct source_stream stream = { 0 };
+	auto_close int tree_fd = open_or_make_dir_at(dir_fd, "diff", 0755, err);
+	int r = tree_fd < 0 ? tree_fd : source_open_layer(x->in->source, layer->from, &stream, err);
+
+	if (r >= 0 && layer->from->blob.text[0] &&
+	    strncmp(layer->from->blob.text, "sha256:", 7) != 0)
+		r = fail(err, -EOPNOTSUPP, "its blob %s: layers are verified by sha256 only",
+			 layer->from->blob.text);
+	if (r >= 0)
+		r = apply(stream.read, stream.arg, tree_fd, &options, &layer->applied, err);
+	return r < 0 ? r : verify(layer, err);
+}
+
+static int extract_layer(size_t index, void *arg, const atomic_bool *cancelled, struct err *err)
+{
+	struct extraction *x = arg;
+	struct ingest_layer *layer = x->jobs[index];
+	auto_close int dir_fd = open_or_make_dir_at(x->in->staging.fd, digest_hex(&layer->diff_id),
+						    0700, err);
+	int r = dir_fd;
+
+	if (r >= 0)
+		r = apply_layer(x, layer, dir_fd, cancelled, err);
+	if (r >= 0) {
+		struct layer_facts facts = facts_of(x->in, layer);
+
+		r = layer_write_json(dir_fd, &facts, err);
+	}
+	if (r < 0)
+		return err_prefix(err, r, "layer %s", layer->diff_id.text);
+	layer->extracted = true;
+	handle_report(x->in->handle, OVERLAID_EVENT_LAYER_EXTRACTED, layer->diff_id.text,
+		      layer->applied.blob_bytes, total_bytes(layer), NULL);
+	if (layer->applied.dropped_xattrs > 0) {
+		char text[200];
+
+		(void)snprintf(text, sizeof(text),
+			       "dropped %llu extended attributes that a layer may not set",
+			       (unsigned long long)layer->applied.dropped_xattrs);
+		handle_report(x->in->handle, OVERLAID_EVENT_NOTE, layer->diff_id.text, 0, 0, text);
+	}
+	return 0;
+}
+
+static int largest_first(const void *a, const void *b)
+{
+	const struct ingest_layer *x = *(struct ingest_layer *const *)a,
+				  *y = *(struct ingest_layer *const *)b;
+
+	if (x->from->size == y->from->size)
+		return 0;
+	return x->from->size < y->from->size ? 1 : -1;
+}
+
+static int extract_ours(struct ingest *in, struct err *err)
+{
+	auto_free struct ingest_layer **jobs = calloc(in->count + 1, sizeof(*jobs));
+	struct extraction x = { .in = in, .jobs = jobs };
+	struct store *store = in->handle->store;
+	size_t count = 0;
+	int r;
+
+	if (!jobs)
+		return fail_oom(err);
+	for (size_t i = 0; i < in->count; i++)
+		if (in->layers[i].ours && !in->layers[i].extracted)
+			jobs[count++] = &in->layers[i];
+	if (count == 0)
+		return 0;
+	qsort(jobs, count, sizeof(struct ingest_layer *), largest_first);
+	r = probe_xattrs(store->staging_fd, &x.xattrs, err);
+	if (r >= 0)
+		r = pool_run(count, 0, extract_layer, &x, err);
+	/* Invariants 1 and 2: durable, then renamed, then the rename durable; the rows come after. */
+	if (r >= 0)
+		r = store_sync(store, err);
+	for (size_t i = 0; r >= 0 && i < count; i++)
+		r = layer_publish(store, in->staging.fd, &jobs[i]->diff_id, err);
+	if (r >= 0 && store->durable)
+		r = fsync_dir_at(store->layers_fd, ".", err);
+	return r;
+}
+
+/* ---- taking turns with others ---- */
+
+/* Locks what can be had of the missing layers. *ret_busy: one that somebody else has, or NULL. */
+static int lock_missing(struct ingest *in, const struct ingest_layer **ret_busy, struct err *err)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		struct ingest_layer *layer = &in->layers[i];
+		int r;
+
+		if (layer->row || layer->ours)
+			continue;
+		r = store_lock_object(&in->locks, digest_hex(&layer->diff_id), STORE_LOCK_TRY, err);
+		if (r == -EAGAIN) {
+			*ret_busy = layer;
+			continue;
+		}
+		/* Its last holder may have made it just now. */
+		if (r >= 0)
+			r = layer_find(in->handle->store, &layer->diff_id, &layer->row, err);
+		if (r < 0)
+			return r;
+		if (r == 0) {
+			layer->ours = true;
+			continue;
+		}
+		layer->row = 0; /* to be leased in the next round */
+		store_unlock_object(&in->locks, digest_hex(&layer->diff_id));
+		*ret_busy = layer;
+	}
+	return 0;
+}
+
+/* Makes what we extracted known and ours to keep, then lets go of all locks. */
+static int settle(struct ingest *in, struct err *err)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	int r = db_begin(in->handle->store->db, &t, err);
+
+	if (r >= 0)
+		r = insert_extracted(in, true, err);
+	if (r >= 0)
+		r = db_commit(&t, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < in->count; i++) {
+		if (in->layers[i].ours)
+			store_unlock_object(&in->locks, digest_hex(&in->layers[i].diff_id));
+		in->layers[i].ours = false;
+	}
+	return 0;
+}
+
+static int wait_for(struct ingest *in, const struct ingest_layer *layer, struct err *err)
+{
+	int r;
+
+	handle_report(in->handle, OVERLAID_EVENT_LAYER_WAITING, layer->diff_id.text, 0, 0, NULL);
+	r = store_lock_object(&in->locks, digest_hex(&layer->diff_id), STORE_LOCK_WAIT, err);
+	if (r >= 0)
+		store_unlock_object(&in->locks, digest_hex(&layer->diff_id));
+	return r;
+}
+
+int ingest_layers(struct ingest *in, struct err *err)
+{
+	for (;;) {
+		const struct ingest_layer *busy = NULL;
+		int r = lease_present(in, err);
+
+		if (r >= 0)
+			r = lock_missing(in, &busy, err);
+		if (r >= 0)
+			r = extract_ours(in, err);
+		if (r < 0 || !busy)
+			return r;
+		r = settle(in, err);
+		if (r >= 0)
+			r = wait_for(in, busy, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* ---- the end ---- */
+
+/* A lease that still stands: the caller failed. Layers that only it held go. */
+static void drop_lease(struct ingest *in)
+{
+	struct store *store = in->handle->store;
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	auto_layer_list struct layer_list layers = { 0 };
+	int64_t one;
+
+	if (!in->lease ||
+	    db_get_int(store->db, &one, NULL, "SELECT 1 FROM lease WHERE id = ? AND name = ?", "is",
+		       in->lease, in->staging.name) <= 0)
+		return;
+	/* Should this fail, gc does it: the staging directory's lock ends with us. */
+	if (db_begin(store->db, &t, NULL) < 0 ||
+	    layer_list_query(
+		    store, &layers, NULL,
+		    "SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+		    in->lease) < 0 ||
+	    db_run(store->db, NULL, "DELETE FROM lease WHERE id = ?", "i", in->lease) < 0 ||
+	    layers_collect(store, &layers, NULL, NULL) < 0 || db_commit(&t, NULL) < 0)
+		return;
+	(void)trash_sweep(store, NULL);
+}
+
+/* What was renamed into place but got no row is nobody's (invariant 3): move it out while its lock
+ * is ours. */
+static void drop_unpublished(struct ingest *in)
+{
+	struct store *store = in->handle->store;
+	int64_t row;
+
+	for (size_t i = 0; i < in->count; i++) {
+		const struct ingest_layer *layer = &in->layers[i];
+
+		if (layer->ours && layer->extracted &&
+		    layer_find(store, &layer->diff_id, &row, NULL) == 0)
+			(void)trash_move(store, store->layers_fd, digest_hex(&layer->diff_id),
+					 NULL);
+	}
+}
+
+void ingest_release(struct ingest *in)
+{
+	int saved = errno;
+
+	if (!in->handle)
+		return;
+	drop_unpublished(in);
+	drop_lease(in);
+	store_locks_release(&in->locks);
+	staging_release(&in->staging);
+	for (size_t i = 0; i < in->count; i++)
+		apply_result_release(&in->layers[i].applied);
+	free(in->layers);
+	*in = (struct ingest)INGEST_INIT;
+	errno = saved;
+}

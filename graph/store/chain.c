@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "graph/store/chain.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "driver/base/fd.h"
+#include "driver/probe.h"
+#include "driver/whiteout.h"
+
+int chain_add_lowers(struct store *store, const struct layer_list *layers,
+		     struct overlay_plan *plan, struct err *err)
+{
+	bool opaque = false;
+	int r = probe_xattrs(store->staging_fd, &plan->xattrs, err);
+
+	for (size_t i = layers->count; r >= 0 && i-- > 0 && !opaque;) {
+		auto_free char *path = NULL;
+		int fd = layer_open(store, &layers->items[i].diff_id, &path, err);
+
+		if (fd < 0)
+			return fd;
+		/* Overlayfs merges the roots of all lowers, whatever they are marked. */
+		opaque = whiteout_is_opaque(fd, plan->xattrs);
+		r = overlay_plan_add_lower(plan, fd, path, err);
+	}
+	return r;
+}
+
+int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *plan,
+		    struct err *err)
+{
+	auto_free char *upper_path = NULL, *work_path = NULL;
+	auto_close int upper_fd = -EBADF, work_fd = -EBADF;
+
+	if (asprintf(&upper_path, "%s/snapshots/%s/fs", store->root_path, uid) < 0 ||
+	    asprintf(&work_path, "%s/snapshots/%s/work", store->root_path, uid) < 0)
+		return fail_oom(err);
+	upper_fd = open(upper_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	work_fd = open(work_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (upper_fd < 0 || work_fd < 0)
+		return fail(err, -errno, "open the directories of %s/snapshots/%s: %m",
+			    store->root_path, uid);
+	return overlay_plan_set_upper(plan, take_fd(&upper_fd), upper_path, take_fd(&work_fd),
+				      work_path, err);
+}
+
+int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err)
+{
+	size_t missing = overlay_plan_missing_lowers(plan);
+
+	for (size_t i = 0; i < missing; i++) {
+		auto_free char *path = NULL;
+		int fd, r;
+
+		if (asprintf(&path, "%s/empty%zu", store->run_path, i) < 0)
+			return fail_oom(err);
+		r = mkdir_parents(path, 0755, err);
+		if (r < 0)
+			return r;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			return fail(err, -errno, "open %s: %m", path);
+		r = overlay_plan_add_lower(plan, fd, path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int compare_digests(const void *a, const void *b)
+{
+	return strcmp(((const struct digest *)a)->text, ((const struct digest *)b)->text);
+}
+
+int chain_check_length(const struct oci_config *config, const char *what, struct err *err)
+{
+	auto_free struct digest *sorted = NULL;
+	size_t distinct = 0;
+
+	if (config->diff_id_count <= OVERLAY_LOWERS_MAX)
+		return 0;
+	sorted = calloc(config->diff_id_count, sizeof(*sorted));
+	if (!sorted)
+		return fail_oom(err);
+	memcpy(sorted, config->diff_ids, config->diff_id_count * sizeof(*sorted));
+	qsort(sorted, config->diff_id_count, sizeof(*sorted), compare_digests);
+	for (size_t i = 0; i < config->diff_id_count; i++)
+		distinct += i == 0 || !digest_equal(&sorted[i], &sorted[i - 1]);
+	return overlay_check_lowers(distinct, what, err);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "graph/store/layer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "driver/base/fd.h"
+#include "driver/base/json.h"
+#include "graph/store/db.h"
+
+int layer_list_add(struct layer_list *list, int64_t id, const char *diff_id, struct err *err)
+{
+	if (list->count == list->cap) {
+		size_t cap = list->cap ? list->cap * 2 : 16;
+		struct layer_item *items = reallocarray(list->items, cap, sizeof(*items));
+
+		if (!items)
+			return fail_oom(err);
+		list->items = items;
+		list->cap = cap;
+	}
+	list->items[list->count].id = id;
+	(void)snprintf(list->items[list->count].diff_id.text, DIGEST_TEXT_MAX, "%s", diff_id);
+	list->count++;
+	return 0;
+}
+
+void layer_list_release(struct layer_list *list)
+{
+	free(list->items);
+	*list = (struct layer_list){ 0 };
+}
+
+int layer_list_query(struct store *store, struct layer_list *list, struct err *err, const char *sql,
+		     int64_t parameter)
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	int r = db_query(store->db, &q, err, sql, "i", parameter);
+
+	while (r >= 0 && (r = db_step(&q, err)) > 0)
+		r = layer_list_add(list, db_int(&q, 0), db_text(&q, 1), err);
+	return r;
+}
+
+int layer_find(struct store *store, const struct digest *diff_id, int64_t *ret_id, struct err *err)
+{
+	return db_get_int(store->db, ret_id, err, "SELECT id FROM layer WHERE diff_id = ?", "s",
+			  diff_id->text);
+}
+
+static struct json *implied_json(const struct buf *implied)
+{
+	struct json *array = json_new_array();
+	const char *path = buf_text(implied), *end = path + implied->len;
+
+	for (; path < end; path += strlen(path) + 1)
+		array = json_push(array, json_new_string(path));
+	return array;
+}
+
+int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
+{
+	auto_json struct json *j = json_new_object();
+	auto_buf struct buf text = { .max = 0 };
+	int r;
+
+	j = json_set(j, "diffID", json_new_string(f->diff_id->text));
+	j = json_set(j, "bytes", json_new_int((int64_t)f->applied->bytes));
+	j = json_set(j, "diskBytes", json_new_int((int64_t)f->applied->disk_bytes));
+	j = json_set(j, "entries", json_new_int((int64_t)f->applied->entries));
+	j = json_set(j, "tarBytes", json_new_int((int64_t)f->applied->tar_bytes));
+	j = json_set(j, "created", json_new_int(time(NULL)));
+	if (f->from_blob) {
+		struct json *blob = json_new_object();
+
+		blob = json_set(blob, "digest", json_new_string(f->applied->blob.text));
+		blob = json_set(blob, "size", json_new_int((int64_t)f->applied->blob_bytes));
+		blob = json_set(blob, "mediaType",
+				json_new_string(f->media_type ? f->media_type : ""));
+		j = json_set(j, "blob", blob);
+	}
+	j = json_set(j, "source", json_new_string(f->source));
+	j = json_set(j, "rootImplied", json_new_bool(f->applied->root_implied));
+	j = json_set(j, "impliedDirectories", implied_json(&f->applied->implied));
+	r = json_print(j, 0, &text, err);
+	if (r >= 0 && buf_putc(&text, '\n') < 0)
+		r = buf_status(&text, err);
+	if (r < 0)
+		return r;
+	return replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
+}
+
+int layer_publish(struct store *store, int from_fd, const struct digest *diff_id, struct err *err)
+{
+	const char *hex = digest_hex(diff_id);
+
+	for (;;) {
+		int r;
+
+		if (renameat(from_fd, hex, store->layers_fd, hex) == 0)
+			return 0;
+		if (errno != EEXIST && errno != ENOTEMPTY)
+			return fail(err, -errno, "move layer %s into %s/layers: %m", diff_id->text,
+				    store->root_path);
+		/* Invariant 3: no row, so nobody's. */
+		r = trash_move(store, store->layers_fd, hex, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+int layer_insert(struct store *store, const struct layer_facts *f, int64_t *ret_id, struct err *err)
+{
+	int64_t id;
+	int r = db_run(store->db, err,
+		       "INSERT INTO layer(diff_id, bytes, disk_bytes, entries, root_implied, created)"
+		       " VALUES(?, ?, ?, ?, ?, ?)",
+		       "siiiii", f->diff_id->text, (int64_t)f->applied->bytes,
+		       (int64_t)f->applied->disk_bytes, (int64_t)f->applied->entries,
+		       (int64_t)f->applied->root_implied, (int64_t)time(NULL));
+
+	if (r < 0)
+		return r;
+	id = db_last_id(store->db);
+	if (f->from_blob)
+		r = db_run(store->db, err,
+			   "INSERT INTO blob(digest, media_type, size, stored, layer) VALUES(?, ?, ?, 0, ?)"
+			   " ON CONFLICT(digest) DO UPDATE SET layer = excluded.layer",
+			   "ssii", f->applied->blob.text, f->media_type ? f->media_type : "",
+			   (int64_t)f->applied->blob_bytes, id);
+	if (r < 0)
+		return r;
+	*ret_id = id;
+	return 0;
+}
+
+int trash_record(struct store *store, const char *kind, const char *hex, struct err *err)
+{
+	char name[TRASH_NAME_LEN + 1];
+
+	random_hex(name, TRASH_NAME_LEN);
+	return db_run(store->db, err, "INSERT INTO trash(kind, hex, name) VALUES(?, ?, ?)", "sss",
+		      kind, hex, name);
+}
+
+int layers_collect(struct store *store, const struct layer_list *candidates,
+		   struct layer_list *removed, struct err *err)
+{
+	static const char delete_unheld[] =
+		"DELETE FROM layer WHERE id = ?1"
+		" AND NOT EXISTS(SELECT 1 FROM image_layer WHERE layer = ?1)"
+		" AND NOT EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = ?1)"
+		" AND NOT EXISTS(SELECT 1 FROM lease_layer WHERE layer = ?1)";
+
+	for (size_t i = 0; i < candidates->count; i++) {
+		const struct layer_item *layer = &candidates->items[i];
+		int r = db_run(store->db, err, delete_unheld, "i", layer->id);
+
+		if (r < 0)
+			return r;
+		if (db_changes(store->db) == 0)
+			continue;
+		r = trash_record(store, "layer", digest_hex(&layer->diff_id), err);
+		if (r >= 0 && removed)
+			r = layer_list_add(removed, layer->id, layer->diff_id.text, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+char *layer_path(const struct store *store, const char *diff_id)
+{
+	const char *hex = strchr(diff_id, ':');
+	char *path;
+
+	if (asprintf(&path, "%s/layers/sha256/%s/diff", store->root_path, hex ? hex + 1 : diff_id) <
+	    0)
+		return NULL;
+	return path;
+}
+
+int layer_open(const struct store *store, const struct digest *diff_id, char **ret_path,
+	       struct err *err)
+{
+	char name[STORE_HEX_LEN + 6];
+	char *path;
+	int fd;
+
+	(void)snprintf(name, sizeof(name), "%.64s/diff", digest_hex(diff_id));
+	fd = openat(store->layers_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return fail(err, -errno,
+			    "layer %s is in the database, but its directory cannot be opened: %m",
+			    diff_id->text);
+	path = layer_path(store, diff_id->text);
+	if (!path) {
+		(void)close(fd);
+		return fail_oom(err);
+	}
+	*ret_path = path;
+	return fd;
+}
