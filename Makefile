@@ -100,7 +100,7 @@ tools := $(patsubst %.c,$(B)/%,$(tool_src))
 .SECONDARY:
 .SUFFIXES:
 
-all: library $(if $(wildcard cmd/main.c),$(program))
+all: library $(program)
 
 library: $(shared) $(static)
 
