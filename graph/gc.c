@@ -115,19 +115,6 @@ static int collect_leases(struct collector *c)
 	return r;
 }
 
-static int forget_mount(struct collector *c, const struct snapshot *s)
-{
-	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	int r = db_begin(c->store->db, &t, c->err);
-
-	if (r >= 0)
-		r = db_run(
-			c->store->db, c->err,
-			"DELETE FROM mount WHERE snapshot = (SELECT id FROM snapshot WHERE id = ? AND uid = ?)",
-			"is", s->id, s->uid);
-	return r < 0 ? r : db_commit(&t, c->err);
-}
-
 /* Says and removes a snapshot that is of no use; one that somebody mounts or removes at this moment
  * is left alone. */
 static int collect_snapshot(struct collector *c, const struct snapshot *s, const char *why)
@@ -157,12 +144,23 @@ static int drop_stale_mount(void *arg, const struct snapshot *s)
 	return r == -EAGAIN ? 0 : r;
 }
 
+/* 1 where it is not mounted although a row, or its being a view, says so. */
+static int says_mounted_wrongly(struct collector *c, const struct snapshot *s)
+{
+	auto_mount_state struct snapshot_mount_state state = { 0 };
+	int64_t rows = 0;
+	int r = snapshot_mount_state(c->store, s->id, &state, c->err);
+
+	if (r >= 0)
+		r = db_get_int(c->store->db, &rows, c->err,
+			       "SELECT count(*) FROM mount WHERE snapshot = ?", "i", s->id);
+	return r < 0 ? r : !state.mounted && (s->view || rows > 0);
+}
+
 static int look_at_snapshot(void *arg, const struct snapshot *s)
 {
 	struct collector *c = arg;
 	auto_locks struct store_locks locks = STORE_LOCKS_INIT;
-	auto_mount_state struct snapshot_mount_state state = { 0 };
-	int64_t rows = 0;
 	int r;
 
 	if (s->ephemeral)
@@ -170,26 +168,23 @@ static int look_at_snapshot(void *arg, const struct snapshot *s)
 			       collect_snapshot(c, s,
 						"ephemeral container of a process that died") :
 			       0;
+	r = says_mounted_wrongly(c, s);
+	if (r <= 0)
+		return r;
+	/* Who is mounting or unmounting it has the lock, for milliseconds. */
 	r = store_locks_open(c->store, &locks, c->err);
 	if (r >= 0)
-		r = store_lock_object(&locks, s->uid, STORE_LOCK_TRY, c->err);
-	if (r == -EAGAIN)
-		return 0;
+		r = store_lock_object(&locks, s->uid, STORE_LOCK_WAIT, c->err);
 	if (r >= 0)
-		r = snapshot_mount_state(c->store, s->id, &state, c->err);
-	if (r >= 0)
-		r = db_get_int(c->store->db, &rows, c->err,
-			       "SELECT count(*) FROM mount WHERE snapshot = ?", "i", s->id);
-	if (r < 0 || state.mounted)
-		return r < 0 ? r : 0;
+		r = says_mounted_wrongly(c, s);
+	if (r <= 0)
+		return r;
 	if (s->view) {
 		store_locks_release(&locks);
 		return collect_snapshot(c, s, "mount of an image that is mounted no more");
 	}
-	if (rows == 0)
-		return 0;
 	r = report(c, c->store->run_path, s->name, "record of a mount that is gone", -1);
-	return r != 0 || c->dry_run ? r : forget_mount(c, s);
+	return r != 0 || c->dry_run ? r : snapshot_forget_mount(c->store, s->uid, c->err);
 }
 
 /* ---- directories without a row ---- */
