@@ -54,31 +54,6 @@ static int report_in_root(struct collector *c, const char *folder, const char *n
 
 /* ---- rows whose owner is gone ---- */
 
-/* By name too: the number of a lease that ended meanwhile is given again. */
-static int end_lease(struct collector *c, int64_t id, const char *name)
-{
-	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	auto_layer_list struct layer_list layers = { 0 };
-	int64_t one;
-	int r = db_begin(c->store->db, &t, c->err);
-
-	if (r >= 0)
-		r = db_get_int(c->store->db, &one, c->err,
-			       "SELECT 1 FROM lease WHERE id = ? AND name = ?", "is", id, name);
-	if (r == 0)
-		return 0;
-	if (r >= 0)
-		r = layer_list_query(
-			c->store, &layers, c->err,
-			"SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
-			id);
-	if (r >= 0)
-		r = db_run(c->store->db, c->err, "DELETE FROM lease WHERE id = ?", "i", id);
-	if (r >= 0)
-		r = layers_collect(c->store, &layers, NULL, c->err);
-	return r < 0 ? r : db_commit(&t, c->err);
-}
-
 /* One lease whose holder died: 1 and its id and name, 0 where there is none. */
 static int find_dead_lease(struct collector *c, int64_t after, int64_t *ret_id, char ret_name[64])
 {
@@ -108,7 +83,7 @@ static int collect_leases(struct collector *c)
 	while ((r = find_dead_lease(c, id, &id, name)) > 0) {
 		r = report_in_root(c, "staging", name, "lease of a process that died", -1);
 		if (r == 0 && !c->dry_run)
-			r = end_lease(c, id, name);
+			r = lease_end(c->store, id, name, c->err);
 		if (r != 0)
 			return r;
 	}

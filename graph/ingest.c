@@ -397,8 +397,6 @@ int ingest_layers(struct ingest *in, struct err *err)
 static void drop_lease(struct ingest *in)
 {
 	struct store *store = in->handle->store;
-	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	auto_layer_list struct layer_list layers = { 0 };
 	int64_t one;
 
 	if (!in->lease ||
@@ -406,13 +404,7 @@ static void drop_lease(struct ingest *in)
 		       in->lease, in->staging.name) <= 0)
 		return;
 	/* Should this fail, gc does it: the staging directory's lock ends with us. */
-	if (db_begin(store->db, &t, NULL) < 0 ||
-	    layer_list_query(
-		    store, &layers, NULL,
-		    "SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
-		    in->lease) < 0 ||
-	    db_run(store->db, NULL, "DELETE FROM lease WHERE id = ?", "i", in->lease) < 0 ||
-	    layers_collect(store, &layers, NULL, NULL) < 0 || db_commit(&t, NULL) < 0)
+	if (lease_end(store, in->lease, in->staging.name, NULL) < 0)
 		return;
 	(void)trash_sweep(store, NULL);
 }

@@ -171,6 +171,30 @@ int layers_collect(struct store *store, const struct layer_list *candidates,
 	return 0;
 }
 
+int lease_end(struct store *store, int64_t id, const char *name, struct err *err)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	auto_layer_list struct layer_list layers = { 0 };
+	int64_t one;
+	int r = db_begin(store->db, &t, err);
+
+	if (r >= 0)
+		r = db_get_int(store->db, &one, err,
+			       "SELECT 1 FROM lease WHERE id = ? AND name = ?", "is", id, name);
+	if (r == 0)
+		return 0;
+	if (r >= 0)
+		r = layer_list_query(
+			store, &layers, err,
+			"SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+			id);
+	if (r >= 0)
+		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", id);
+	if (r >= 0)
+		r = layers_collect(store, &layers, NULL, err);
+	return r < 0 ? r : db_commit(&t, err);
+}
+
 char *layer_path(const struct store *store, const char *diff_id)
 {
 	const char *hex = strchr(diff_id, ':');

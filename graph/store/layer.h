@@ -68,6 +68,10 @@ int layer_insert(struct store *store, const struct layer_facts *facts, int64_t *
 int layers_collect(struct store *store, const struct layer_list *candidates,
 		   struct layer_list *removed, struct err *err);
 
+/* Ends a lease and removes the layers that only it held, in a transaction of its own; gone already is
+ * success. `name` guards against an id that was rolled back and given again. */
+int lease_end(struct store *store, int64_t id, const char *name, struct err *err);
+
 /* Records that an object's path is to go: `kind` is "layer", "blob" or "snapshot". In a
  * transaction. */
 int trash_record(struct store *store, const char *kind, const char *hex, struct err *err);
