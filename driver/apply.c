@@ -255,6 +255,8 @@ static int apply_entries(struct applier *a, struct err *err)
 		if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
 			return fail(err, -ECANCELED, "cancelled");
 		r = apply_entry(a, err);
+		if (r < 0 && apply_writer_failure(&a->writer, err) < 0)
+			return apply_writer_failure(&a->writer, err);
 		if (r < 0)
 			return err_prefix(err, r, "%s", tree_printable(a->entry->path, &text));
 	}
@@ -263,27 +265,43 @@ static int apply_entries(struct applier *a, struct err *err)
 
 /* ---- a layer ---- */
 
+/* tar_read. Files with bytes in the last block are the writer's before it is left. */
+static ssize_t read_tar(void *arg, const void **ret_block, struct err *err)
+{
+	struct applier *a = arg;
+
+	apply_writer_flush(&a->writer);
+	return apply_stream_read(&a->stream, ret_block, err);
+}
+
 static int applier_init(struct applier *a, tar_read *read, void *arg, int root_fd, struct err *err)
 {
 	int r;
 
 	a->limits = limits_or_defaults(&a->options->limits);
+	apply_pipe_init(&a->pipe, a->options->threads);
 	r = apply_dirs_init(&a->dirs, root_fd, &a->limits, err);
 	if (r == 0)
-		r = apply_stream_init(&a->stream, read, arg, a->options, a->limits.bytes, err);
+		r = apply_stream_init(&a->stream, &a->pipe, read, arg, a->options, a->limits.bytes,
+				      err);
+	if (r == 0)
+		r = apply_writer_init(&a->writer, &a->pipe, &a->limits, &a->result.dropped_xattrs,
+				      err);
 	if (r == 0)
 		r = name_init(&a->name, &a->limits, err);
 	if (r == 0)
 		r = name_init(&a->target, &a->limits, err);
 	if (r == 0)
-		r = tar_open(apply_stream_read, &a->stream, &a->tar, err);
+		r = tar_open(read_tar, a, &a->tar, err);
 	return r;
 }
 
 static void applier_release(struct applier *a)
 {
 	tar_closep(&a->tar);
+	apply_writer_release(&a->writer);
 	apply_stream_release(&a->stream);
+	apply_pipe_release(&a->pipe);
 	apply_dirs_release(&a->dirs);
 	name_release(&a->name);
 	name_release(&a->target);
@@ -305,8 +323,11 @@ int apply(tar_read *read, void *arg, int root_fd, const struct apply_options *op
 
 	if (r == 0)
 		r = apply_entries(&a, err);
+	apply_writer_flush(&a.writer);
 	if (r == 0)
 		r = apply_stream_finish(&a.stream, &a.result, err);
+	if (r == 0)
+		r = apply_writer_finish(&a.writer, &a.result, err);
 	if (r == 0)
 		r = count_again(&a, &usage, err);
 	if (r == 0)

@@ -59,7 +59,8 @@ struct apply_options {
 	enum overlay_xattrs xattrs;
 	struct apply_limits limits;
 	const atomic_bool *cancelled; /* NULL, or looked at now and then: -ECANCELED */
-	/* NULL, or called with the bytes read so far, at most once a block */
+	bool threads; /* two more than the caller's, for a layer of any size: worth it from 1 MiB on */
+	/* NULL, or called with the bytes read so far, at most once a block; by any thread, never two */
 	void (*progress)(void *arg, uint64_t compressed_bytes);
 	void *progress_arg;
 };

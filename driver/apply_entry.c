@@ -10,14 +10,12 @@
 
 #define STAT_BLOCK 512 /* the unit of st_blocks, whatever the filesystem */
 
-/* xfs gives open files that grow beyond this more than they need, and takes it back when they are closed. */
+/* xfs gives files that grow beyond this more than they need until they are closed; those that have
+ * their size before they are written get what they need. */
 #define PREALLOCATED_FROM 65536
 
-/* Making device nodes and giving files away is root's. */
-static const char *hint(int code)
-{
-	return code == -EPERM ? " (this needs root, or a user namespace that maps the ids)" : "";
-}
+/* Of the holes of a layer so much is hashed as zeros: a hole of any size costs an archive nothing. */
+#define HASHED_HOLES_MAX ((uint64_t)1 << 30)
 
 int apply_clear(struct applier *a, const struct apply_place *place, const char *name,
 		struct err *err)
@@ -56,101 +54,88 @@ static int create(struct applier *a, const struct apply_place *place, struct err
 			return r;
 		fd = openat(place->fd, a->name.last, flags, mode);
 	}
-	return fd < 0 ? fail(err, -errno, "make the file: %m") : fd;
-}
-
-static int write_at(int fd, const char *data, size_t len, int64_t offset)
-{
-	while (len) {
-		ssize_t done = pwrite(fd, data, len, offset);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return -errno;
-		data += done;
-		len -= (size_t)done;
-		offset += done;
+	if (fd < 0)
+		return fail(err, -errno, "make the file: %m");
+	if (a->entry->size > PREALLOCATED_FROM && ftruncate(fd, a->entry->size) < 0) {
+		r = fail(err, -errno, "set the size: %m");
+		auto_close_fn(&fd);
+		return r;
 	}
-	return 0;
+	return fd;
 }
 
-/* Writes what the archive has; gaps stay holes. */
-static int fill(struct applier *a, int fd, struct err *err)
+/* The digest goes on from `position` to `offset` with zeros, unless there have been too many. */
+static void hash_hole(struct applier *a, int64_t position, int64_t offset)
 {
-	int64_t end = 0, offset = 0;
+	uint64_t len = (uint64_t)(offset - position);
+
+	a->hashed_holes += len;
+	if (a->hashed_holes <= HASHED_HOLES_MAX)
+		apply_stream_zeros(&a->stream, len);
+	else
+		a->has_digest = false;
+}
+
+/* Has what the archive has of the file written; gaps stay holes. The last piece takes the file with it,
+ * and fd is -EBADF then. */
+static int fill(struct applier *a, struct apply_write *write, struct err *err)
+{
 	const void *block;
-	size_t len = 0;
+	int64_t end = 0;
 	int r;
 
-	while ((r = tar_data(a->tar, &block, &len, &offset, err)) == 1) {
-		r = write_at(fd, block, len, offset);
-		if (r < 0)
-			return fail(err, r, "write: %m");
-		end = offset + (int64_t)len;
-	}
-	if (r == 0 && end < a->entry->size && ftruncate(fd, a->entry->size) < 0)
-		return fail(err, -errno, "set the size: %m");
-	return r;
-}
-
-/* Owner, mode, xattrs, times, in this order: each may undo what comes before its place. */
-static int finish_file(struct applier *a, int fd, struct stat *ret_st, struct err *err)
-{
-	const struct tar_entry *entry = a->entry;
-	struct timespec times[2] = { entry->mtime, entry->mtime };
-	struct stat st;
-	int r;
-
-	if (fstat(fd, &st) < 0)
-		return fail(err, -errno, "look at the file: %m");
-	if ((st.st_uid != entry->uid || st.st_gid != entry->gid) &&
-	    fchown(fd, entry->uid, entry->gid) < 0)
-		return fail(err, -errno, "give it to %u:%u: %m%s", entry->uid, entry->gid,
-			    hint(-errno));
-	/* It was made without the upper three bits, which a change of owner would have taken. */
-	if ((st.st_mode & 07777) != entry->mode && fchmod(fd, entry->mode) < 0)
-		return fail(err, -errno, "set the mode: %m");
-	if (entry->xattr_count) {
-		r = apply_xattrs(fd, entry, false, &a->limits, &a->result.dropped_xattrs, err);
+	while ((r = tar_data(a->tar, &block, &write->len, &write->offset, err)) == 1) {
+		if (write->offset > end)
+			hash_hole(a, end, write->offset);
+		write->data = block;
+		write->chunk = apply_stream_chunk(&a->stream, block);
+		apply_stream_piece(&a->stream, block, write->len);
+		end = write->offset + (int64_t)write->len;
+		write->last = end == write->size;
+		r = apply_writer_put(&a->writer, write, a->name.path, err);
+		if (write->last)
+			write->fd = -EBADF;
 		if (r < 0)
 			return r;
-		if (fstat(fd, &st) < 0)
-			return fail(err, -errno, "look at the file: %m");
 	}
-	if (futimens(fd, times) < 0)
-		return fail(err, -errno, "set the times: %m");
-	*ret_st = st;
-	return 0;
+	write->len = 0;
+	write->chunk = NULL;
+	if (r == 0 && end < write->size)
+		hash_hole(a, end, write->size);
+	return r;
 }
 
 int apply_file(struct applier *a, const struct apply_place *place, struct err *err)
 {
-	auto_close int fd = -EBADF;
-	struct stat st = { 0 };
+	const struct tar_entry *entry = a->entry;
+	struct apply_write write = {
+		.fd = -EBADF,
+		.size = entry->size,
+		.uid = entry->uid,
+		.gid = entry->gid,
+		.mode = entry->mode,
+		.mtime = entry->mtime,
+		.entry = entry->xattr_count ? entry : NULL,
+	};
 	int r;
 
-	if ((uint64_t)a->entry->size > a->limits.file_bytes)
+	if ((uint64_t)entry->size > a->limits.file_bytes)
 		return fail(err, -EFBIG, "the file is larger than %llu bytes (%lld)",
-			    (unsigned long long)a->limits.file_bytes, (long long)a->entry->size);
-	fd = create(a, place, err);
-	if (fd < 0)
-		return fd;
-	r = a->entry->size ? fill(a, fd, err) : 0;
-	if (r < 0)
+			    (unsigned long long)a->limits.file_bytes, (long long)entry->size);
+	write.fd = create(a, place, err);
+	if (write.fd < 0)
+		return write.fd;
+	a->has_digest = true;
+	r = entry->size ? fill(a, &write, err) : 0;
+	apply_stream_end_piece(&a->stream, a->digest);
+	if (write.fd < 0)
 		return r;
-	r = finish_file(a, fd, &st, err);
-	if (r < 0)
+	if (r < 0) {
+		auto_close_fn(&write.fd);
 		return r;
-	if (st.st_size > PREALLOCATED_FROM) {
-		auto_close_fn(&fd);
-		fd = -EBADF;
-		if (fstatat(place->fd, a->name.last, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return fail(err, -errno, "look at the file: %m");
 	}
-	a->result.bytes += (uint64_t)st.st_size;
-	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;
-	return 0;
+	write.last = true;
+	return apply_writer_put(&a->writer, &write, a->name.path, err);
 }
 
 /* ---- what has no contents ---- */
@@ -168,7 +153,7 @@ int apply_metadata(struct applier *a, const struct apply_place *place, const cha
 	if (st.st_uid != entry->uid || st.st_gid != entry->gid) {
 		if (fchownat(place->fd, name, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return fail(err, -errno, "give it to %u:%u: %m%s", entry->uid, entry->gid,
-				    hint(-errno));
+				    apply_hint(-errno));
 		chowned = true;
 	}
 	/* A change of owner takes setuid and setgid away. */
@@ -216,7 +201,7 @@ int apply_node(struct applier *a, const struct apply_place *place, struct err *e
 	}
 	if (r < 0)
 		return fail(err, -errno, "make the %s: %m%s",
-			    entry->type == TAR_FIFO ? "fifo" : "device", hint(-errno));
+			    entry->type == TAR_FIFO ? "fifo" : "device", apply_hint(-errno));
 	/* 0:0 is a whiteout, however it came. */
 	if (entry->type == TAR_CHAR && dev == 0) {
 		r = whiteout_mark_parent(place->fd, a->options->xattrs, err);

@@ -3,7 +3,9 @@
  * apply_internal: what the files of apply share.
  *
  *	apply.c		the coordinator: entries, limits, whiteouts
- *	apply_stream.c	blob -> digest -> inflate -> diffID
+ *	apply_decode.c	blob -> digest -> inflate
+ *	apply_stream.c	chunks of the tar -> diffID
+ *	apply_write.c	contents of files
  *	apply_dirs.c	the directories made so far, by inode and open; their metadata, set at the end
  *	apply_entry.c	what is not a directory: made, owned, dated, counted
  *	apply_xattr.c	which xattrs are kept, and setting them
@@ -11,6 +13,8 @@
 #ifndef DRIVER_APPLY_INTERNAL_H
 #define DRIVER_APPLY_INTERNAL_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,19 +22,19 @@
 #include <time.h>
 
 #include "driver/apply.h"
+#include "driver/base/digest_pair.h"
 #include "driver/base/err.h"
 #include "driver/inflate.h"
 #include "driver/tree.h"
 
-/* ---- the stream ---- */
+/* ---- the blob ---- */
 
-struct apply_stream {
+/* Compressed bytes in, tar bytes out. */
+struct apply_decoder {
 	tar_read *read;
 	void *arg;
 	const struct apply_options *options;
-	uint64_t tar_max; /* bytes */
-	struct hasher *blob;
-	struct hasher *diff;	 /* NULL: the blob is the tar, and one digest says it all */
+	struct hasher *blob;	 /* not fed any more where the blob is the tar */
 	struct inflate *inflate; /* NULL: plain */
 	bool started, ended;
 	char head[INFLATE_DETECT_BYTES]; /* first bytes that came in short blocks */
@@ -38,20 +42,154 @@ struct apply_stream {
 	size_t in_len;
 	const char *later; /* to be used after `in`: the rest of the block that filled head */
 	size_t later_len;
-	char *out;
-	uint64_t blob_bytes, tar_bytes;
+	uint64_t blob_bytes;
+};
+
+/* Reads nothing yet. apply_decoder_release also after a failure. */
+int apply_decoder_init(struct apply_decoder *d, tar_read *read, void *arg,
+		       const struct apply_options *options, struct err *err);
+void apply_decoder_release(struct apply_decoder *d);
+
+/* Fills `out`, less only at the end of the blob; 0: there is no more. */
+ssize_t apply_decode(struct apply_decoder *d, char *out, size_t cap, struct err *err);
+
+/* ---- between the threads ---- */
+
+/*
+ * Three threads share the work where options->threads says so, else one does all of it in turn:
+ *
+ *	decoder		reads, hashes and inflates the blob, into chunks
+ *	applier		hashes the chunks, reads the tar in them, makes every name: what needs the order
+ *			of entries is done here
+ *	writer		writes the contents of the files that the applier made, gives them owner, mode and
+ *			times, closes them: what needs no order
+ *
+ * One lock for all three: it is taken a few times a chunk, or for a batch of files.
+ */
+struct apply_pipe {
+	bool threads;
+	pthread_mutex_t lock;
+	pthread_cond_t decoder, applier, writer; /* who waits on which */
+	bool stop;				 /* no more chunks are wanted */
+};
+
+void apply_pipe_init(struct apply_pipe *pipe, bool threads);
+void apply_pipe_release(struct apply_pipe *pipe);
+
+/* pthread_create without the host program's signals. */
+int apply_thread(pthread_t *ret, void *(*run)(void *), void *arg, struct err *err);
+
+/* ---- the tar ---- */
+
+#define APPLY_CHUNK_BYTES ((size_t)256 << 10)
+#define APPLY_CHUNKS	  12
+
+struct apply_chunk {
+	char *data;
+	size_t len;
+	bool filled;	    /* the decoder's work is done, the applier's not */
+	unsigned int users; /* files in the writer's queue that have bytes here; under the lock */
+};
+
+struct apply_stream {
+	struct apply_pipe *pipe;
+	struct apply_decoder decoder;
+	struct digest_pair *digests;
+	struct apply_chunk chunks[APPLY_CHUNKS];
+	size_t next_filled, next_read;
+	struct apply_chunk *now; /* what the applier reads, or NULL */
+	const char *hashed;	 /* up to here, of `now` */
+	uint64_t tar_bytes, tar_max;
+	pthread_t thread;
+	bool started;
+	int code; /* the decoder's last word: -errno, or 1 at the end of the blob */
+	struct err err;
 };
 
 /* Reads nothing yet. apply_stream_release also after a failure. */
-int apply_stream_init(struct apply_stream *s, tar_read *read, void *arg,
+int apply_stream_init(struct apply_stream *s, struct apply_pipe *pipe, tar_read *read, void *arg,
 		      const struct apply_options *options, uint64_t tar_max, struct err *err);
 void apply_stream_release(struct apply_stream *s);
 
 /* tar_read: `arg` is the apply_stream. The next bytes of the tar; 0 at the end of the blob. */
 ssize_t apply_stream_read(void *arg, const void **ret_block, struct err *err);
 
+/* A piece of a file's contents, as the tar reader gave it: into the file's digest, which
+ * apply_stream_end_piece gives. */
+void apply_stream_piece(struct apply_stream *s, const char *block, size_t len);
+void apply_stream_zeros(struct apply_stream *s, uint64_t len);
+void apply_stream_end_piece(struct apply_stream *s, uint8_t ret[DIGEST_PIECE_BYTES]);
+
+/* The chunk that the piece lies in, or NULL: it is the tar reader's own, and short-lived. */
+struct apply_chunk *apply_stream_chunk(const struct apply_stream *s, const char *block);
+
 /* Reads to the end, then says both digests and counts. Nothing may follow but release. */
 int apply_stream_finish(struct apply_stream *s, struct apply_result *result, struct err *err);
+
+/* ---- contents of files ---- */
+
+/* A file that was made, or a piece of it. */
+struct apply_write {
+	int fd;
+	const char *data; /* in `chunk`; len 0: nothing */
+	size_t len;
+	int64_t offset;
+	struct apply_chunk *chunk; /* one of its users is this; NULL: valid until the call returns */
+	bool last;		   /* what follows is said, and the fd is the writer's to close */
+	int64_t size;
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;
+	struct timespec mtime;
+	const struct tar_entry
+		*entry; /* with xattrs to set, else NULL; done before the call returns */
+};
+
+#define APPLY_QUEUE 64
+
+struct apply_queued {
+	struct apply_write write;
+	char path[256]; /* for words */
+};
+
+struct apply_writer {
+	struct apply_pipe *pipe;
+	struct apply_queued queue[APPLY_QUEUE]; /* a ring */
+	size_t put;				/* by the applier alone */
+	size_t batch_bytes;			/* likewise: of those not published */
+	size_t published;			/* under the lock */
+	atomic_size_t taken;			/* likewise; looked at without */
+	const struct apply_limits *limits;	/* of xattrs */
+	uint64_t *dropped;
+	pthread_t thread;
+	bool started, end;
+	atomic_int code; /* the first failure */
+	struct err err;	 /* its words, after code */
+	uint64_t bytes, disk_bytes;
+};
+
+/* `dropped` counts xattrs. */
+int apply_writer_init(struct apply_writer *w, struct apply_pipe *pipe,
+		      const struct apply_limits *limits, uint64_t *dropped, struct err *err);
+/* All that was given is done on return. */
+void apply_writer_release(struct apply_writer *w);
+
+/* Writes, or has it written; closes the fd of a last one whatever happens. A failure may be an
+ * earlier file's. `path` is for words. */
+int apply_writer_put(struct apply_writer *w, const struct apply_write *write, const char *path,
+		     struct err *err);
+
+/* What was put and not handed over yet is handed over: before the applier waits for anything. */
+void apply_writer_flush(struct apply_writer *w);
+
+/* 0, or the first failure, with the path in its words. */
+int apply_writer_failure(const struct apply_writer *w, struct err *err);
+
+/* " (this needs root...)" for -EPERM, else "". */
+const char *apply_hint(int code);
+
+/* Waits until all is done; adds what the files take to the result. */
+int apply_writer_finish(struct apply_writer *w, struct apply_result *result, struct err *err);
 
 /* ---- directories ---- */
 
@@ -155,14 +293,19 @@ struct apply_name {
 struct applier {
 	const struct apply_options *options;
 	struct apply_limits limits;
+	struct apply_pipe pipe;
 	struct apply_stream stream;
+	struct apply_writer writer;
 	struct apply_dirs dirs;
 	struct tar *tar;
 	const struct tar_entry *entry;
 	struct apply_name name;	  /* of the entry */
 	struct apply_name target; /* of a hard link */
 	struct apply_result result;
-	bool recount; /* something that was counted has been replaced */
+	uint8_t digest[DIGEST_PIECE_BYTES]; /* of the file's contents, where has_digest */
+	bool has_digest;
+	uint64_t hashed_holes; /* bytes */
+	bool recount;	       /* something that was counted has been replaced */
 };
 
 /* -EBADMSG, -EFBIG: words say why no entry may be called this. */

@@ -1,175 +1,217 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/apply_internal.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "driver/base/auto.h"
 
-/* What inflate fills before libarchive sees it: large enough that few headers lie across two blocks. */
-#define OUT_BYTES ((size_t)256 << 10)
+/* ---- threads ---- */
 
-int apply_stream_init(struct apply_stream *s, tar_read *read, void *arg,
+void apply_pipe_init(struct apply_pipe *pipe, bool threads)
+{
+	*pipe = (struct apply_pipe){ .threads = threads };
+	(void)pthread_mutex_init(&pipe->lock, NULL);
+	(void)pthread_cond_init(&pipe->decoder, NULL);
+	(void)pthread_cond_init(&pipe->applier, NULL);
+	(void)pthread_cond_init(&pipe->writer, NULL);
+}
+
+void apply_pipe_release(struct apply_pipe *pipe)
+{
+	(void)pthread_mutex_destroy(&pipe->lock);
+	(void)pthread_cond_destroy(&pipe->decoder);
+	(void)pthread_cond_destroy(&pipe->applier);
+	(void)pthread_cond_destroy(&pipe->writer);
+}
+
+int apply_thread(pthread_t *ret, void *(*run)(void *), void *arg, struct err *err)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(ret, NULL, run, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r ? fail(err, -r, "start a thread: %m") : 0;
+}
+
+/* ---- the decoder's side ---- */
+
+/* The next chunk to fill, once nobody uses it; NULL: no more are wanted. */
+static struct apply_chunk *next_free(struct apply_stream *s)
+{
+	struct apply_chunk *chunk = &s->chunks[s->next_filled % APPLY_CHUNKS];
+
+	(void)pthread_mutex_lock(&s->pipe->lock);
+	while (!s->pipe->stop && (chunk->filled || chunk->users))
+		(void)pthread_cond_wait(&s->pipe->decoder, &s->pipe->lock);
+	if (s->pipe->stop)
+		chunk = NULL;
+	(void)pthread_mutex_unlock(&s->pipe->lock);
+	return chunk;
+}
+
+static int fill(struct apply_stream *s, struct apply_chunk *chunk, struct err *err)
+{
+	ssize_t len;
+
+	if (!chunk->data)
+		chunk->data = malloc(APPLY_CHUNK_BYTES);
+	if (!chunk->data)
+		return fail_oom(err);
+	len = apply_decode(&s->decoder, chunk->data, APPLY_CHUNK_BYTES, err);
+	if (len < 0)
+		return (int)len;
+	chunk->len = (size_t)len;
+	return len ? 0 : 1;
+}
+
+static void *decode_all(void *arg)
+{
+	struct apply_stream *s = arg;
+	struct apply_chunk *chunk;
+	int code = 0;
+
+	while (!code && (chunk = next_free(s))) {
+		code = fill(s, chunk, &s->err);
+		(void)pthread_mutex_lock(&s->pipe->lock);
+		s->code = code;
+		chunk->filled = !code;
+		s->next_filled++;
+		(void)pthread_cond_signal(&s->pipe->applier);
+		(void)pthread_mutex_unlock(&s->pipe->lock);
+	}
+	return NULL;
+}
+
+/* ---- the applier's side ---- */
+
+int apply_stream_init(struct apply_stream *s, struct apply_pipe *pipe, tar_read *read, void *arg,
 		      const struct apply_options *options, uint64_t tar_max, struct err *err)
 {
-	*s = (struct apply_stream){
-		.read = read, .arg = arg, .options = options, .tar_max = tar_max
-	};
-	return hasher_new("sha256", &s->blob, err);
+	int r;
+
+	s->pipe = pipe;
+	s->tar_max = tar_max;
+	r = apply_decoder_init(&s->decoder, read, arg, options, err);
+	return r < 0 ? r : digest_pair_new(&s->digests, err);
 }
 
 void apply_stream_release(struct apply_stream *s)
 {
-	hasher_freep(&s->blob);
-	hasher_freep(&s->diff);
-	inflate_freep(&s->inflate);
-	free(s->out);
-}
-
-/* ---- the blob ---- */
-
-/* The next block of the blob becomes the input; 0 at its end. */
-static ssize_t read_block(struct apply_stream *s, struct err *err)
-{
-	const struct apply_options *options = s->options;
-	const void *block = NULL;
-	ssize_t len;
-
-	if (options->cancelled && atomic_load_explicit(options->cancelled, memory_order_relaxed))
-		return fail(err, -ECANCELED, "cancelled");
-	if (s->ended)
-		return 0;
-	len = s->read(s->arg, &block, err);
-	s->ended = len == 0;
-	if (len <= 0)
-		return len;
-	hasher_update(s->blob, block, (size_t)len);
-	s->blob_bytes += (uint64_t)len;
-	if (options->progress)
-		options->progress(options->progress_arg, s->blob_bytes);
-	s->in = block;
-	s->in_len = (size_t)len;
-	return len;
-}
-
-/* Makes `in` not empty, if the blob has more. */
-static ssize_t more_input(struct apply_stream *s, struct err *err)
-{
-	if (s->in_len)
-		return (ssize_t)s->in_len;
-	if (s->later_len) {
-		s->in = s->later;
-		s->in_len = s->later_len;
-		s->later_len = 0;
-		return (ssize_t)s->in_len;
+	if (s->started) {
+		(void)pthread_mutex_lock(&s->pipe->lock);
+		s->pipe->stop = true;
+		(void)pthread_cond_signal(&s->pipe->decoder);
+		(void)pthread_mutex_unlock(&s->pipe->lock);
+		(void)pthread_join(s->thread, NULL);
 	}
-	return read_block(s, err);
+	for (size_t i = 0; i < APPLY_CHUNKS; i++)
+		free(s->chunks[i].data);
+	digest_pair_freep(&s->digests);
+	apply_decoder_release(&s->decoder);
 }
 
-/* The first bytes, in `in`: INFLATE_DETECT_BYTES at least, unless the blob is shorter. */
-static int read_head(struct apply_stream *s, struct err *err)
+/* 0 and the next chunk, 1 at the end of the blob. */
+static int wait_for_chunk(struct apply_stream *s, struct apply_chunk **ret, struct err *err)
 {
-	size_t len = 0;
-	ssize_t r = read_block(s, err);
+	struct apply_chunk *chunk = &s->chunks[s->next_read % APPLY_CHUNKS];
+	int code;
 
-	while (r > 0 && len + s->in_len < sizeof(s->head)) {
-		memcpy(s->head + len, s->in, s->in_len);
-		len += s->in_len;
-		s->in_len = 0;
-		r = read_block(s, err);
+	if (!s->started) {
+		code = apply_thread(&s->thread, decode_all, s, err);
+		if (code < 0)
+			return code;
+		s->started = true;
 	}
-	if (r < 0)
-		return (int)r;
-	if (len) {
-		size_t missing = sizeof(s->head) - len;
-
-		if (missing > s->in_len)
-			missing = s->in_len;
-		if (missing)
-			memcpy(s->head + len, s->in, missing);
-		s->later = s->in + missing;
-		s->later_len = s->in_len - missing;
-		s->in = s->head;
-		s->in_len = len + missing;
-	}
-	return 0;
+	(void)pthread_mutex_lock(&s->pipe->lock);
+	while (!chunk->filled && !s->code)
+		(void)pthread_cond_wait(&s->pipe->applier, &s->pipe->lock);
+	code = chunk->filled ? 0 : s->code;
+	(void)pthread_mutex_unlock(&s->pipe->lock);
+	if (code < 0)
+		return fail(err, code, "%s", s->err.text);
+	*ret = chunk;
+	return code;
 }
 
-static int start(struct apply_stream *s, struct err *err)
+/* As wait_for_chunk, without the decoder's thread. Who has files with bytes in a chunk writes them
+ * before the next one is wanted. */
+static int make_chunk(struct apply_stream *s, struct apply_chunk **ret, struct err *err)
 {
-	enum inflate_kind kind;
-	int r = read_head(s, err);
-
-	if (r < 0)
-		return r;
-	s->started = true;
-	kind = inflate_detect(s->in, s->in_len);
-	if (kind == INFLATE_PLAIN)
-		return 0;
-	s->out = malloc(OUT_BYTES);
-	if (!s->out)
-		return fail_oom(err);
-	r = inflate_new(kind, &s->inflate, err);
-	if (r == 0)
-		r = hasher_new("sha256", &s->diff, err);
-	return r;
+	*ret = &s->chunks[0];
+	return fill(s, *ret, err);
 }
 
-/* ---- the tar ---- */
-
-static ssize_t read_plain(struct apply_stream *s, const void **ret_block, struct err *err)
+static void leave_chunk(struct apply_stream *s)
 {
-	ssize_t len = more_input(s, err);
+	struct apply_chunk *chunk = s->now;
 
-	if (len > 0)
-		*ret_block = s->in;
-	s->in_len = 0;
-	return len;
-}
-
-/* Fills `out` as far as the blob goes. */
-static ssize_t read_inflated(struct apply_stream *s, const void **ret_block, struct err *err)
-{
-	size_t len = 0, used, made;
-	ssize_t input;
-	int r;
-
-	while (len < OUT_BYTES) {
-		input = more_input(s, err);
-		if (input < 0)
-			return input;
-		r = inflate_run(s->inflate, s->in, s->in_len, &used, s->out + len, OUT_BYTES - len,
-				&made, err);
-		if (r == 0 && !input && !made)
-			r = inflate_end(s->inflate, err);
-		if (r < 0)
-			return r;
-		if (!input && !made)
-			break;
-		s->in += used;
-		s->in_len -= used;
-		len += made;
-	}
-	hasher_update(s->diff, s->out, len);
-	*ret_block = s->out;
-	return (ssize_t)len;
+	digest_pair_stream(s->digests, s->hashed, (size_t)(chunk->data + chunk->len - s->hashed));
+	s->now = NULL;
+	if (!s->pipe->threads)
+		return;
+	(void)pthread_mutex_lock(&s->pipe->lock);
+	chunk->filled = false;
+	(void)pthread_cond_signal(&s->pipe->decoder);
+	(void)pthread_mutex_unlock(&s->pipe->lock);
+	s->next_read++;
 }
 
 ssize_t apply_stream_read(void *arg, const void **ret_block, struct err *err)
 {
 	struct apply_stream *s = arg;
-	ssize_t len = 0;
+	struct apply_chunk *chunk = NULL;
+	int r;
 
-	if (!s->started)
-		len = start(s, err);
-	if (len == 0)
-		len = s->inflate ? read_inflated(s, ret_block, err) : read_plain(s, ret_block, err);
-	if (len <= 0)
-		return len;
-	s->tar_bytes += (uint64_t)len;
+	if (s->now)
+		leave_chunk(s);
+	r = s->pipe->threads ? wait_for_chunk(s, &chunk, err) : make_chunk(s, &chunk, err);
+	if (r)
+		return r < 0 ? r : 0;
+	s->now = chunk;
+	s->hashed = chunk->data;
+	s->tar_bytes += chunk->len;
 	if (s->tar_bytes > s->tar_max)
 		return fail(err, -EFBIG, "the layer is larger than %llu bytes (uncompressed)",
 			    (unsigned long long)s->tar_max);
-	return len;
+	*ret_block = chunk->data;
+	return (ssize_t)chunk->len;
+}
+
+struct apply_chunk *apply_stream_chunk(const struct apply_stream *s, const char *block)
+{
+	if (!s->now || block < s->now->data || block >= s->now->data + s->now->len)
+		return NULL;
+	return s->now;
+}
+
+void apply_stream_piece(struct apply_stream *s, const char *block, size_t len)
+{
+	if (!apply_stream_chunk(s, block) || block < s->hashed) {
+		digest_pair_piece(s->digests, block, len);
+		return;
+	}
+	digest_pair_stream(s->digests, s->hashed, (size_t)(block - s->hashed));
+	digest_pair_both(s->digests, block, len);
+	s->hashed = block + len;
+}
+
+void apply_stream_zeros(struct apply_stream *s, uint64_t len)
+{
+	static const char zeros[65536];
+
+	for (size_t part; len; len -= part) {
+		part = len < sizeof(zeros) ? (size_t)len : sizeof(zeros);
+		digest_pair_piece(s->digests, zeros, part);
+	}
+}
+
+void apply_stream_end_piece(struct apply_stream *s, uint8_t ret[DIGEST_PIECE_BYTES])
+{
+	digest_pair_end_piece(s->digests, ret);
 }
 
 int apply_stream_finish(struct apply_stream *s, struct apply_result *result, struct err *err)
@@ -182,12 +224,12 @@ int apply_stream_finish(struct apply_stream *s, struct apply_result *result, str
 	} while (len > 0);
 	if (len < 0)
 		return (int)len;
-	hasher_final(s->blob, &result->blob);
-	if (s->diff)
-		hasher_final(s->diff, &result->diff_id);
+	digest_pair_end(s->digests, &result->diff_id);
+	if (s->decoder.inflate)
+		hasher_final(s->decoder.blob, &result->blob);
 	else
-		result->diff_id = result->blob;
-	result->blob_bytes = s->blob_bytes;
+		result->blob = result->diff_id;
+	result->blob_bytes = s->decoder.blob_bytes;
 	result->tar_bytes = s->tar_bytes;
 	return 0;
 }

@@ -223,6 +223,8 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 	struct job_progress progress = { .in = x->in, .layer = layer };
 	const struct apply_options options = { .xattrs = x->xattrs,
 					       .cancelled = cancelled,
+					       .threads = layer->from->size < 0 ||
+							  layer->from->size > 262144,
 					       .progress = job_report,
 					       .progress_arg = &progress };
 	auto_stream struct source_stream stream = { 0 };

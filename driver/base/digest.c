@@ -154,23 +154,41 @@ void hasher_update(struct hasher *h, const void *data, size_t len)
 	must(crypto.update(h->ctx, data, len));
 }
 
-void hasher_final(struct hasher *h, struct digest *ret)
+void hasher_final_raw(struct hasher *h, unsigned char *ret)
 {
-	static const char digits[] = "0123456789abcdef";
 	unsigned char raw[EVP_MAX_MD_SIZE];
 	unsigned int len = 0;
-	char *to = ret->text;
 
 	must(crypto.final(h->ctx, raw, &len));
 	must(len == h->algorithm->bytes);
-	memcpy(to, h->algorithm->name, h->algorithm->name_len);
-	to += h->algorithm->name_len;
+	memcpy(ret, raw, len);
+}
+
+void hasher_restart(struct hasher *h)
+{
+	must(crypto.init(h->ctx, NULL, NULL));
+}
+
+void digest_from_raw(const char *algorithm, const unsigned char *raw, size_t len,
+		     struct digest *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+	char *to = stpncpy(ret->text, algorithm, DIGEST_TEXT_MAX - 2 * len - 2);
+
 	*to++ = ':';
-	for (unsigned int i = 0; i < len; i++) {
+	for (size_t i = 0; i < len; i++) {
 		*to++ = digits[raw[i] >> 4];
 		*to++ = digits[raw[i] & 15];
 	}
 	*to = 0;
+}
+
+void hasher_final(struct hasher *h, struct digest *ret)
+{
+	unsigned char raw[EVP_MAX_MD_SIZE];
+
+	hasher_final_raw(h, raw);
+	digest_from_raw(h->algorithm->name, raw, h->algorithm->bytes, ret);
 }
 
 void hasher_free(struct hasher *h)

@@ -38,9 +38,17 @@ int hasher_new(const char *algorithm, struct hasher **ret, struct err *err);
 void hasher_update(struct hasher *h, const void *data, size_t len);
 /* Ends it: only hasher_free may follow. */
 void hasher_final(struct hasher *h, struct digest *ret);
+/* As hasher_final, without text: 32 bytes for sha256, 64 for sha512. */
+void hasher_final_raw(struct hasher *h, unsigned char *ret);
+/* After hasher_final: begins a new digest of the same kind. */
+void hasher_restart(struct hasher *h);
 void hasher_free(struct hasher *h);
 void hasher_freep(struct hasher **h);
 #define auto_hasher AUTO(hasher_freep)
+
+/* "algorithm:hex" of raw bytes that come from a digest of that algorithm. */
+void digest_from_raw(const char *algorithm, const unsigned char *raw, size_t len,
+		     struct digest *ret);
 
 /* The digest of one piece of memory. */
 int digest_of(const char *algorithm, const void *data, size_t len, struct digest *ret,
