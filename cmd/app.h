@@ -60,6 +60,7 @@ struct verb_group {
 struct app {
 	/* global options, as given */
 	const char *root, *run, *durability, *progress_name;
+	struct option_list limits;
 	bool json, quiet, debug, help, version;
 
 	const struct verb *verb;
@@ -102,6 +103,8 @@ const char *verb_suggest(const char *typed);
 void help_program(void);
 void help_noun(const char *noun);
 void help_verb(const struct verb *verb);
+/* The settings of --limit. */
+void help_limits(void);
 /* The options that may stand before and after every verb. */
 extern const struct option global_options[];
 extern const size_t global_option_count;

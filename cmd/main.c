@@ -36,6 +36,10 @@ static int take_globals(struct app *app, struct err *err)
 	app->store_options.run = app->run;
 	app->store_options.progress = progress_event;
 	app->store_options.progress_arg = &app->progress;
+	app->store_options.limits = app->limits.items;
+	app->store_options.limit_count = app->limits.count;
+	if (overlaid_limits(&app->store_options, NULL, NULL, err) < 0)
+		return -EINVAL;
 	return progress_init(&app->progress, app->progress_name, app->quiet, err);
 }
 
@@ -131,6 +135,10 @@ static int run_help(struct app *app, char **words, size_t count)
 		help_program();
 		return 0;
 	}
+	if (strcmp(words[0], "limits") == 0) {
+		help_limits();
+		return 0;
+	}
 	app->verb = verb_find(words[0]);
 	if (!app->verb)
 		app->verb = verb_find_in(words[0], count > 1 ? words[1] : "", &noun_known);
@@ -182,6 +190,7 @@ static int finish_stdout(int status)
 int main(int argc, char **argv)
 {
 	struct app app = { 0 };
+	const struct option_set globals = { global_options, global_option_count, &app };
 	int status;
 
 	if (!secure_stdio())
@@ -192,5 +201,6 @@ int main(int argc, char **argv)
 	status = finish_stdout(status);
 	if (app.trash)
 		background_reap(&app.store_options);
+	options_release(&globals);
 	return status;
 }

@@ -112,6 +112,27 @@ static struct json *findings(const struct overlaid_info *info)
 	return object;
 }
 
+static int add_limit(void *arg, const struct overlaid_limit *limit)
+{
+	struct json **object = arg;
+
+	/* Beyond 2^63 JSON's readers differ, and there is nothing to tell apart. */
+	if (limit->value != limit->standard)
+		*object = json_set(*object, limit->name,
+				   json_new_int(limit->value > INT64_MAX ? INT64_MAX :
+									   (int64_t)limit->value));
+	return 0;
+}
+
+/* Those that are not the default. */
+static struct json *limits(const struct app *app)
+{
+	struct json *object = json_new_object();
+
+	(void)overlaid_limits(&app->store_options, add_limit, &object, NULL);
+	return object;
+}
+
 static int record_info(void *arg, const struct overlaid_info *info)
 {
 	struct json *record = json_new_object();
@@ -135,6 +156,8 @@ static void print_pairs(const struct json *object, const char *indent)
 	for (size_t i = 0; i < object->count; i++) {
 		const struct json *value = object->items[i];
 
+		if (value->type == JSON_OBJECT && value->count == 0)
+			continue;
 		(void)printf("%s%s:", indent, object->keys[i]);
 		if (value->type == JSON_INT)
 			(void)printf(" %lld\n", (long long)value->integer);
@@ -158,6 +181,7 @@ static int info(struct app *app, const void *opts, char **args, size_t count, st
 		r = overlaid_info(store, record_info, &record, err);
 	if (r < 0)
 		return r;
+	record = json_set(record, "Limits", limits(app));
 	if (!record)
 		return fail_oom(err);
 	if (listing_for_programs(app, o->format))

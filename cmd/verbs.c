@@ -24,6 +24,8 @@ const struct option global_options[] = {
 	  "none: do not wait for the disk (default full)" },
 	{ 0, "progress", OPTION_TEXT, offsetof(struct app, progress_name), "MODE",
 	  "auto, tty, plain or none (default auto)" },
+	{ 0, "limit", OPTION_LIST, offsetof(struct app, limits), "NAME=VALUE",
+	  "what images may contain: see 'overlaid help limits'" },
 	{ 'h', "help", OPTION_FLAG, offsetof(struct app, help), NULL, "print this" },
 	{ 'v', "version", OPTION_FLAG, offsetof(struct app, version), NULL, "print the version" },
 };
@@ -209,6 +211,34 @@ void help_program(void)
 	(void)fputs(
 		"\n'overlaid COMMAND --help' says more. 'overlaid image ls' and the like work too.\n",
 		stdout);
+}
+
+/* 8M where that is exact. */
+static int print_limit(void *arg, const struct overlaid_limit *limit)
+{
+	static const char *const suffixes[] = { "", "K", "M", "G", "T" };
+	uint64_t value = limit->standard;
+	size_t power = 0;
+	char text[32];
+
+	while (limit->bytes && power + 1 < ARRAY_LEN(suffixes) && value % 1024 == 0) {
+		value /= 1024;
+		power++;
+	}
+	(void)snprintf(text, sizeof(text), "%llu%s", (unsigned long long)value, suffixes[power]);
+	(void)printf("  %-18s  %-10s  %s\n", limit->name, text, limit->bounds);
+	return 0;
+}
+
+void help_limits(void)
+{
+	(void)fputs("Limits of what an image may contain, as it is loaded\n\n"
+		    "  --limit NAME=VALUE, before or after the command, as often as wanted\n"
+		    "  OVERLAID_LIMITS=\"NAME=VALUE,...\" in the environment; --limit wins\n\n"
+		    "VALUE is a number, for bytes also with K, M, G or T behind it; or unlimited.\n\n"
+		    "  NAME                DEFAULT     OF WHAT\n",
+		    stdout);
+	(void)overlaid_limits(NULL, print_limit, NULL, NULL);
 }
 
 void help_noun(const char *noun)

@@ -7,26 +7,35 @@
 
 #include "driver/base/auto.h"
 
-static const struct apply_limits defaults = {
+const struct apply_limits apply_limits_default = {
 	.entries = 10000000,
 	.bytes = (uint64_t)1 << 40,
 	.file_bytes = (uint64_t)1 << 40,
+	.header_bytes = (uint64_t)8 << 20,
 	.path_bytes = PATH_MAX - 1,
 	.path_depth = 1024,
 	.xattrs = 128,
 	.xattr_bytes = 65536,
+	.sparse_pieces = 262144,
+	.compression_ratio = 2000,
 };
 
 static struct apply_limits limits_or_defaults(const struct apply_limits *l)
 {
+	const struct apply_limits *d = &apply_limits_default;
+
 	return (struct apply_limits){
-		.entries = l->entries ? l->entries : defaults.entries,
-		.bytes = l->bytes ? l->bytes : defaults.bytes,
-		.file_bytes = l->file_bytes ? l->file_bytes : defaults.file_bytes,
-		.path_bytes = l->path_bytes ? l->path_bytes : defaults.path_bytes,
-		.path_depth = l->path_depth ? l->path_depth : defaults.path_depth,
-		.xattrs = l->xattrs ? l->xattrs : defaults.xattrs,
-		.xattr_bytes = l->xattr_bytes ? l->xattr_bytes : defaults.xattr_bytes,
+		.entries = l->entries ? l->entries : d->entries,
+		.bytes = l->bytes ? l->bytes : d->bytes,
+		.file_bytes = l->file_bytes ? l->file_bytes : d->file_bytes,
+		.header_bytes = l->header_bytes ? l->header_bytes : d->header_bytes,
+		.path_bytes = l->path_bytes ? l->path_bytes : d->path_bytes,
+		.path_depth = l->path_depth ? l->path_depth : d->path_depth,
+		.xattrs = l->xattrs ? l->xattrs : d->xattrs,
+		.xattr_bytes = l->xattr_bytes ? l->xattr_bytes : d->xattr_bytes,
+		.sparse_pieces = l->sparse_pieces ? l->sparse_pieces : d->sparse_pieces,
+		.compression_ratio = l->compression_ratio ? l->compression_ratio :
+							    d->compression_ratio,
 	};
 }
 
@@ -69,7 +78,9 @@ static int check_parents(struct apply_name *name, const struct apply_limits *lim
 		if (!len)
 			continue;
 		if (++depth > limits->path_depth)
-			return fail(err, -EFBIG, "more than %u names in one path",
+			return fail(err, -EFBIG,
+				    "more than %u names in one path" APPLY_LIMIT_WORDS(
+					    "path-depth"),
 				    limits->path_depth);
 		memcpy(component, at, len);
 		component[len] = 0;
@@ -92,8 +103,10 @@ int apply_name_set(struct apply_name *name, const char *path, const struct apply
 	size_t len = strlen(path), parent_len;
 
 	if (len > limits->path_bytes)
-		return fail(err, -EFBIG, "the name is longer than %u bytes (%zu)",
-			    limits->path_bytes, len);
+		return fail(err, -EFBIG, "the name is longer than %u bytes (%zu)%s",
+			    limits->path_bytes, len,
+			    limits->path_bytes < PATH_MAX - 1 ? APPLY_LIMIT_WORDS("path-bytes") :
+								"");
 	len = trimmed(path, len);
 	memcpy(name->path, path, len);
 	name->path[len] = 0;
@@ -250,7 +263,9 @@ static int apply_entries(struct applier *a, struct err *err)
 
 	while ((r = tar_next(a->tar, &a->entry, err)) == 1) {
 		if (++a->result.entries > a->limits.entries)
-			return fail(err, -EFBIG, "the layer has more than %llu entries",
+			return fail(err, -EFBIG,
+				    "the layer has more than %llu entries" APPLY_LIMIT_WORDS(
+					    "layer-entries"),
 				    (unsigned long long)a->limits.entries);
 		if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
 			return fail(err, -ECANCELED, "cancelled");
@@ -282,8 +297,7 @@ static int applier_init(struct applier *a, tar_read *read, void *arg, int root_f
 	apply_pipe_init(&a->pipe, a->options->threads);
 	r = apply_dirs_init(&a->dirs, root_fd, &a->limits, err);
 	if (r == 0)
-		r = apply_stream_init(&a->stream, &a->pipe, read, arg, a->options, a->limits.bytes,
-				      err);
+		r = apply_stream_init(&a->stream, &a->pipe, read, arg, a->options, &a->limits, err);
 	if (r == 0)
 		r = apply_writer_init(&a->writer, &a->pipe, &a->limits, &a->result.dropped_xattrs,
 				      err);

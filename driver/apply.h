@@ -43,17 +43,30 @@
 #include "driver/tar.h"
 #include "driver/whiteout.h"
 
-/* What a layer may contain. 0 means the default. Each has its own words when exceeded (-EFBIG). What the
- * headers of one entry may take up is TAR_HEADERS_MAX. */
+/* What a layer may contain. 0 means the default. Each has its own words when exceeded (-EFBIG), which
+ * end in APPLY_LIMIT_WORDS. */
 struct apply_limits {
-	uint64_t entries;     /* and directories, implied ones included: 10,000,000 */
-	uint64_t bytes;	      /* of the uncompressed tar: 1 TiB */
-	uint64_t file_bytes;  /* one file, holes included: 1 TiB */
-	uint32_t path_bytes;  /* as written, and of a directory when resolved: 4095 */
-	uint32_t path_depth;  /* components, likewise: 1024 */
-	uint32_t xattrs;      /* of one entry: 128 */
-	uint32_t xattr_bytes; /* one value: 65536 */
+	uint64_t entries;	/* and directories, implied ones included: 10,000,000 */
+	uint64_t bytes;		/* of the uncompressed tar: 1 TiB */
+	uint64_t file_bytes;	/* one file, holes included: 1 TiB */
+	uint64_t header_bytes;	/* all headers of one entry, its sparse map included: 8 MiB */
+	uint32_t path_bytes;	/* as written, and of a directory when resolved: 4095, the most that
+				   Linux takes */
+	uint32_t path_depth;	/* components, likewise: 1024 */
+	uint32_t xattrs;	/* of one entry: 128 */
+	uint32_t xattr_bytes;	/* one value: 65536, the most that Linux takes */
+	uint32_t sparse_pieces; /* of one file: 262,144 */
+	/* The uncompressed tar over the blob, looked at only once APPLY_RATIO_FROM bytes were unpacked, as
+	 * a small layer of zeros does no harm: 2000. */
+	uint32_t compression_ratio;
 };
+#define APPLY_RATIO_FROM ((uint64_t)1 << 30)
+
+/* With no member 0. */
+extern const struct apply_limits apply_limits_default;
+
+/* How the words about a limit end: `name` is its setting's (graph/limits.h), a literal. */
+#define APPLY_LIMIT_WORDS(name) "; if you trust it, raise the limit with --limit " name "=N"
 
 struct apply_options {
 	enum overlay_xattrs xattrs;

@@ -6,9 +6,12 @@
 #include "driver/base/auto.h"
 
 int apply_decoder_init(struct apply_decoder *d, tar_read *read, void *arg,
-		       const struct apply_options *options, struct err *err)
+		       const struct apply_options *options, const struct apply_limits *limits,
+		       struct err *err)
 {
-	*d = (struct apply_decoder){ .read = read, .arg = arg, .options = options };
+	*d = (struct apply_decoder){
+		.read = read, .arg = arg, .options = options, .limits = limits
+	};
 	return hasher_new("sha256", &d->blob, err);
 }
 
@@ -127,6 +130,17 @@ static ssize_t decode_some(struct apply_decoder *d, char *out, size_t cap, struc
 	return (ssize_t)made;
 }
 
+static int check_ratio(const struct apply_decoder *d, struct err *err)
+{
+	if (!d->inflate || d->out_bytes <= APPLY_RATIO_FROM ||
+	    d->out_bytes / d->limits->compression_ratio <= d->blob_bytes)
+		return 0;
+	return fail(err, -EFBIG,
+		    "the layer unpacks to more than %u times its size" APPLY_LIMIT_WORDS(
+			    "compression-ratio"),
+		    d->limits->compression_ratio);
+}
+
 ssize_t apply_decode(struct apply_decoder *d, char *out, size_t cap, struct err *err)
 {
 	size_t len = 0;
@@ -142,5 +156,7 @@ ssize_t apply_decode(struct apply_decoder *d, char *out, size_t cap, struct err 
 			break;
 		len += (size_t)made;
 	}
-	return (ssize_t)len;
+	d->out_bytes += len;
+	made = check_ratio(d, err);
+	return made < 0 ? made : (ssize_t)len;
 }

@@ -60,7 +60,9 @@ static int record(struct apply_dirs *d, struct apply_dir *parent, const char *na
 	struct apply_dir *dir;
 
 	if (d->count >= d->limits->entries)
-		return fail(err, -EFBIG, "the layer has more than %llu directories",
+		return fail(err, -EFBIG,
+			    "the layer has more than %llu directories" APPLY_LIMIT_WORDS(
+				    "layer-entries"),
 			    (unsigned long long)d->limits->entries);
 	if (d->count >= d->bucket_count && grow_buckets(d) < 0)
 		return fail_oom(err);
@@ -212,11 +214,15 @@ static int check_depth(const struct apply_dirs *d, const struct apply_dir *paren
 		       struct err *err)
 {
 	if (parent->depth >= d->limits->path_depth)
-		return fail(err, -EFBIG, "a directory is nested more than %u deep",
+		return fail(err, -EFBIG,
+			    "a directory is nested more than %u deep" APPLY_LIMIT_WORDS(
+				    "path-depth"),
 			    d->limits->path_depth);
 	if (parent->path_bytes + 1 + strlen(name) > d->limits->path_bytes)
-		return fail(err, -EFBIG, "the path of a directory is longer than %u bytes",
-			    d->limits->path_bytes);
+		return fail(err, -EFBIG, "the path of a directory is longer than %u bytes%s",
+			    d->limits->path_bytes,
+			    d->limits->path_bytes < PATH_MAX - 1 ? APPLY_LIMIT_WORDS("path-bytes") :
+								   "");
 	return 0;
 }
 

@@ -120,7 +120,9 @@ int apply_file(struct applier *a, const struct apply_place *place, struct err *e
 	int r;
 
 	if ((uint64_t)entry->size > a->limits.file_bytes)
-		return fail(err, -EFBIG, "the file is larger than %llu bytes (%lld)",
+		return fail(err, -EFBIG,
+			    "the file is larger than %llu bytes (%lld)" APPLY_LIMIT_WORDS(
+				    "file-bytes"),
 			    (unsigned long long)a->limits.file_bytes, (long long)entry->size);
 	write.fd = create(a, place, err);
 	if (write.fd < 0)

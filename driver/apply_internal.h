@@ -34,20 +34,22 @@ struct apply_decoder {
 	tar_read *read;
 	void *arg;
 	const struct apply_options *options;
-	struct hasher *blob;	 /* not fed any more where the blob is the tar */
-	struct inflate *inflate; /* NULL: plain */
+	const struct apply_limits *limits; /* `compression_ratio` of them */
+	struct hasher *blob;		   /* not fed any more where the blob is the tar */
+	struct inflate *inflate;	   /* NULL: plain */
 	bool started, ended;
 	char head[INFLATE_DETECT_BYTES]; /* first bytes that came in short blocks */
 	const char *in;			 /* read, not used yet */
 	size_t in_len;
 	const char *later; /* to be used after `in`: the rest of the block that filled head */
 	size_t later_len;
-	uint64_t blob_bytes;
+	uint64_t blob_bytes, out_bytes;
 };
 
 /* Reads nothing yet. apply_decoder_release also after a failure. */
 int apply_decoder_init(struct apply_decoder *d, tar_read *read, void *arg,
-		       const struct apply_options *options, struct err *err);
+		       const struct apply_options *options, const struct apply_limits *limits,
+		       struct err *err);
 void apply_decoder_release(struct apply_decoder *d);
 
 /* Fills `out`, less only at the end of the blob; 0: there is no more. */
@@ -73,6 +75,7 @@ struct apply_pipe {
 	bool stop;				 /* no more chunks are wanted */
 };
 
+/* Without threads the locks are there but not used. */
 void apply_pipe_init(struct apply_pipe *pipe, bool threads);
 void apply_pipe_release(struct apply_pipe *pipe);
 
@@ -99,7 +102,8 @@ struct apply_stream {
 	size_t next_filled, next_read;
 	struct apply_chunk *now; /* what the applier reads, or NULL */
 	const char *hashed;	 /* up to here, of `now` */
-	uint64_t tar_bytes, tar_max;
+	uint64_t tar_bytes;
+	const struct apply_limits *limits; /* `bytes` of them */
 	pthread_t thread;
 	bool started;
 	int code; /* the decoder's last word: -errno, or 1 at the end of the blob */
@@ -108,7 +112,8 @@ struct apply_stream {
 
 /* Reads nothing yet. apply_stream_release also after a failure. */
 int apply_stream_init(struct apply_stream *s, struct apply_pipe *pipe, tar_read *read, void *arg,
-		      const struct apply_options *options, uint64_t tar_max, struct err *err);
+		      const struct apply_options *options, const struct apply_limits *limits,
+		      struct err *err);
 void apply_stream_release(struct apply_stream *s);
 
 /* tar_read: `arg` is the apply_stream. The next bytes of the tar; 0 at the end of the blob. */

@@ -89,13 +89,14 @@ static void *decode_all(void *arg)
 /* ---- the applier's side ---- */
 
 int apply_stream_init(struct apply_stream *s, struct apply_pipe *pipe, tar_read *read, void *arg,
-		      const struct apply_options *options, uint64_t tar_max, struct err *err)
+		      const struct apply_options *options, const struct apply_limits *limits,
+		      struct err *err)
 {
 	int r;
 
 	s->pipe = pipe;
-	s->tar_max = tar_max;
-	r = apply_decoder_init(&s->decoder, read, arg, options, err);
+	s->limits = limits;
+	r = apply_decoder_init(&s->decoder, read, arg, options, limits, err);
 	return r < 0 ? r : digest_pair_new(&s->digests, err);
 }
 
@@ -174,9 +175,11 @@ ssize_t apply_stream_read(void *arg, const void **ret_block, struct err *err)
 	s->now = chunk;
 	s->hashed = chunk->data;
 	s->tar_bytes += chunk->len;
-	if (s->tar_bytes > s->tar_max)
-		return fail(err, -EFBIG, "the layer is larger than %llu bytes (uncompressed)",
-			    (unsigned long long)s->tar_max);
+	if (s->tar_bytes > s->limits->bytes)
+		return fail(err, -EFBIG,
+			    "the layer is larger than %llu bytes (uncompressed)" APPLY_LIMIT_WORDS(
+				    "layer-bytes"),
+			    (unsigned long long)s->limits->bytes);
 	*ret_block = chunk->data;
 	return (ssize_t)chunk->len;
 }

@@ -45,8 +45,11 @@ static int check(const struct tar_xattr *xattr, const struct apply_limits *limit
 		return fail(err, -EFBIG, "the name of xattr %s is longer than %d bytes", name.text,
 			    XATTR_NAME_BYTES_MAX);
 	if (xattr->len > limits->xattr_bytes)
-		return fail(err, -EFBIG, "xattr %s is larger than %u bytes (%zu)", name.text,
-			    limits->xattr_bytes, xattr->len);
+		return fail(err, -EFBIG, "xattr %s is larger than %u bytes (%zu)%s", name.text,
+			    limits->xattr_bytes, xattr->len,
+			    limits->xattr_bytes < XATTR_SIZE_MAX ?
+				    APPLY_LIMIT_WORDS("xattr-bytes") :
+				    "");
 	return 0;
 }
 
@@ -56,8 +59,8 @@ static int check_all(const struct tar_entry *entry, const struct apply_limits *l
 	int r = 0;
 
 	if (entry->xattr_count > limits->xattrs)
-		return fail(err, -EFBIG, "more than %u xattrs (%zu)", limits->xattrs,
-			    entry->xattr_count);
+		return fail(err, -EFBIG, "more than %u xattrs (%zu)" APPLY_LIMIT_WORDS("xattrs"),
+			    limits->xattrs, entry->xattr_count);
 	for (size_t i = 0; r == 0 && i < entry->xattr_count; i++)
 		r = check(&entry->xattrs[i], limits, err);
 	return r;

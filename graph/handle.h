@@ -7,11 +7,13 @@
 
 #include <pthread.h>
 
+#include "graph/limits.h"
 #include "graph/overlaid.h"
 #include "graph/store/store.h"
 
 struct overlaid {
 	struct store *store;
+	struct limits limits;
 	void (*progress)(void *arg, const struct overlaid_progress *progress);
 	void *progress_arg;
 	pthread_mutex_t progress_lock; /* one call at a time */

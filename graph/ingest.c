@@ -112,6 +112,26 @@ static int insert_extracted(struct ingest *in, bool lease, struct err *err)
 	return 0;
 }
 
+/* Once for each layer, as it is found or finished. */
+static int count_layer(struct ingest *in, uint64_t bytes, uint64_t entries, struct err *err)
+{
+	return limits_check_image(&in->handle->limits, atomic_fetch_add(&in->bytes, bytes) + bytes,
+				  atomic_fetch_add(&in->entries, entries) + entries, err);
+}
+
+static int count_present(struct ingest *in, const struct ingest_layer *layer, struct err *err)
+{
+	struct db *db = in->handle->store->db;
+	int64_t bytes = 0, entries = 0;
+	int r = db_get_int(db, &bytes, err, "SELECT bytes FROM layer WHERE id = ?", "i",
+			   layer->row);
+
+	if (r >= 0)
+		r = db_get_int(db, &entries, err, "SELECT entries FROM layer WHERE id = ?", "i",
+			       layer->row);
+	return r < 0 ? r : count_layer(in, (uint64_t)bytes, (uint64_t)entries, err);
+}
+
 /* Looks which layers have rows and leases those. */
 static int lease_present(struct ingest *in, struct err *err)
 {
@@ -132,8 +152,10 @@ static int lease_present(struct ingest *in, struct err *err)
 
 		r = layer->row ? 0 : layer_find(store, &layer->diff_id, &layer->row, err);
 		layer->leased = r > 0;
-		if (r > 0)
+		if (layer->leased)
 			r = hold(in, layer, err);
+		if (r >= 0 && layer->leased)
+			r = count_present(in, layer, err);
 	}
 	if (r >= 0)
 		r = db_commit(&t, err);
@@ -222,6 +244,7 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 {
 	struct job_progress progress = { .in = x->in, .layer = layer };
 	const struct apply_options options = { .xattrs = x->xattrs,
+					       .limits = x->in->handle->limits.layer,
 					       .cancelled = cancelled,
 					       .threads = layer->from->size < 0 ||
 							  layer->from->size > 262144,
@@ -250,6 +273,8 @@ static int extract_layer(size_t index, void *arg, const atomic_bool *cancelled, 
 
 	if (r >= 0)
 		r = apply_layer(x, layer, dir_fd, cancelled, err);
+	if (r >= 0)
+		r = count_layer(x->in, layer->applied.bytes, layer->applied.entries, err);
 	if (r >= 0) {
 		struct layer_facts facts = facts_of(x->in, layer);
 

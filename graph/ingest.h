@@ -13,6 +13,8 @@
 #ifndef GRAPH_INGEST_H
 #define GRAPH_INGEST_H
 
+#include <stdatomic.h>
+
 #include "graph/fetch/source.h"
 #include "graph/handle.h"
 #include "graph/store/layer.h"
@@ -36,6 +38,7 @@ struct ingest {
 	struct ingest_layer *layers; /* distinct */
 	size_t count;
 	int64_t lease;
+	atomic_uint_least64_t bytes, entries; /* of the layers that are there or extracted */
 };
 #define INGEST_INIT                                                \
 	{                                                          \

@@ -242,7 +242,7 @@ static int load_image(struct overlaid *o, struct source *source, const struct so
 {
 	auto_ingest struct ingest in = INGEST_INIT;
 	auto_locks struct store_locks blob_locks = STORE_LOCKS_INIT;
-	int r = chain_check_length(&image->parsed,
+	int r = chain_check_length(&image->parsed, o->limits.layers,
 				   refs->count ? refs->list[0] : image->config_digest.text, err);
 
 	if (r >= 0)

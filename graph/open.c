@@ -21,8 +21,10 @@ int overlaid_open(const struct overlaid_options *options, struct overlaid **ret,
 	o->progress = options->progress;
 	o->progress_arg = options->progress_arg;
 	(void)pthread_mutex_init(&o->progress_lock, NULL);
-	r = store_open(options->root, options->run, options->durability == OVERLAID_DURABLE,
-		       options->must_exist, &o->store, err);
+	r = limits_of_options(options, &o->limits, err);
+	if (r >= 0)
+		r = store_open(options->root, options->run, options->durability == OVERLAID_DURABLE,
+			       options->must_exist, &o->store, err);
 	if (r < 0) {
 		overlaid_close(o);
 		return r;

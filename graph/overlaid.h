@@ -77,15 +77,38 @@ struct overlaid_options {
 			     $XDG_RUNTIME_DIR/overlaid */
 	enum overlaid_durability durability;
 	bool must_exist; /* do not make a store where there is none: -ENOENT */
+	/* "NAME=VALUE" each, as overlaid_limits lists them; they win over those in $OVERLAID_LIMITS. */
+	const char *const *limits;
+	size_t limit_count;
 	/* Called from worker threads, one call at a time; NULL: nobody wants to know. */
 	void (*progress)(void *arg, const struct overlaid_progress *progress);
 	void *progress_arg;
 };
 
 /* Opens the store, makes it where it is missing. `options` may be NULL. -EACCES, -EPROTO (a format
- * this version does not know), -ENOTEMPTY (not a store), ... *ret is closed with overlaid_close. */
+ * this version does not know), -ENOTEMPTY (not a store), -EINVAL (a limit that is none), ... *ret is
+ * closed with overlaid_close. */
 int overlaid_open(const struct overlaid_options *options, struct overlaid **ret, struct err *err);
 void overlaid_close(struct overlaid *store); /* NULL allowed */
+
+/*
+ * What an image that is loaded may contain. A setting is "NAME=VALUE"; VALUE is a number, for bytes also
+ * with K, M, G or T behind it (1024, its square, ...), or "unlimited". $OVERLAID_LIMITS has several
+ * with commas between. What exceeds a limit is -EFBIG (-E2BIG: layers), and the words name it.
+ */
+struct overlaid_limit {
+	const char *name;   /* "layer-bytes" */
+	const char *bounds; /* "a layer's tar, uncompressed" */
+	uint64_t standard;  /* the default */
+	uint64_t max;	    /* what "unlimited" means */
+	uint64_t value;
+	bool bytes; /* else a count */
+};
+typedef int overlaid_limit_fn(void *arg, const struct overlaid_limit *limit);
+/* All of them, as a store opened with these options would have them; NULL: the defaults, whatever the
+ * environment says. -EINVAL for a setting that is none. `fn` NULL: only looks at the settings. */
+int overlaid_limits(const struct overlaid_options *options, overlaid_limit_fn *fn, void *arg,
+		    struct err *err);
 
 /* ---- references ---- */
 

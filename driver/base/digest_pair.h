@@ -24,8 +24,11 @@ struct digest_pair;
 int digest_pair_new(struct digest_pair **ret, struct err *err);
 void digest_pair_freep(struct digest_pair **pair);
 
+/* The next bytes of the stream, outside of any piece. */
 void digest_pair_stream(struct digest_pair *pair, const void *data, size_t len);
+/* The next bytes of the stream, which are the next ones of the piece too. */
 void digest_pair_both(struct digest_pair *pair, const void *data, size_t len);
+/* The next bytes of the piece that the stream does not have here, such as the zeros of a hole. */
 void digest_pair_piece(struct digest_pair *pair, const void *data, size_t len);
 
 /* The piece's digest, raw; the next piece begins. */

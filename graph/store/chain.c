@@ -74,12 +74,14 @@ static int compare_digests(const void *a, const void *b)
 	return strcmp(((const struct digest *)a)->text, ((const struct digest *)b)->text);
 }
 
-int chain_check_length(const struct oci_config *config, const char *what, struct err *err)
+int chain_check_length(const struct oci_config *config, uint32_t max, const char *what,
+		       struct err *err)
 {
 	auto_free struct digest *sorted = NULL;
 	size_t distinct = 0;
+	int r;
 
-	if (config->diff_id_count <= OVERLAY_LOWERS_MAX)
+	if (config->diff_id_count <= max)
 		return 0;
 	sorted = calloc(config->diff_id_count, sizeof(*sorted));
 	if (!sorted)
@@ -88,5 +90,9 @@ int chain_check_length(const struct oci_config *config, const char *what, struct
 	qsort(sorted, config->diff_id_count, sizeof(*sorted), compare_digests);
 	for (size_t i = 0; i < config->diff_id_count; i++)
 		distinct += i == 0 || !digest_equal(&sorted[i], &sorted[i - 1]);
-	return overlay_check_lowers(distinct, what, err);
+	r = overlay_check_lowers(distinct, what, err);
+	if (r == 0 && distinct > max)
+		r = fail(err, -E2BIG, "%s has %zu layers, more than %u" APPLY_LIMIT_WORDS("layers"),
+			 what, distinct, max);
+	return r;
 }

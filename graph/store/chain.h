@@ -22,8 +22,9 @@ int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *p
 /* Adds the empty directories that the kernel wants beneath a short chain. */
 int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err);
 
-/* Refuses an image with more distinct layers than can be stacked, before anything is extracted.
- * `what` names the image. */
-int chain_check_length(const struct oci_config *config, const char *what, struct err *err);
+/* Refuses an image with more distinct layers than `max`, or than can be stacked, before anything is
+ * extracted: -E2BIG. `what` names the image. */
+int chain_check_length(const struct oci_config *config, uint32_t max, const char *what,
+		       struct err *err);
 
 #endif

@@ -218,12 +218,24 @@ make_garbage() {
 	assert_missing "$ROOT"
 }
 
+@test "limits are listed in the help, and in info where they are not the default" {
+	succeeds ov help limits
+	assert_match "$output" 'layer-bytes +1T '
+	assert_match "$output" 'layers +500 '
+	need_root
+	assert_equal "$(ov --json info | jq -c .Limits)" '{}'
+	assert_lacks "$(ov info)" Limits
+	export OVERLAID_LIMITS=layer-bytes=1G,layers=7
+	assert_equal "$(ov --json info --limit layers=8 | jq -c .Limits)" '{"layer-bytes":1073741824,"layers":8}'
+	assert_contains "$(ov info)" $'Limits:\n  layer-bytes: 1073741824\n  layers: 7'
+}
+
 # ---- wrong use ----
 
 @test "wrong use says what was wrong, on stderr, and exits 125" {
 	local words
 	for words in "rmi" "images --bogus" "images -Z" "tag one" "create" "create a b" "history" "images --format" \
-		"--durability=maybe images" "inspect" "diff" "version extra" "layers extra" "untag" "images --no-trunc=perhaps"; do
+		"--durability=maybe images" "--limit layer-bytes=0 images" "images --limit nothing=1" "inspect" "diff" "version extra" "layers extra" "untag" "images --no-trunc=perhaps"; do
 		# shellcheck disable=SC2086 # words
 		run --separate-stderr ov $words
 		assert_equal "$words: $status" "$words: 125"

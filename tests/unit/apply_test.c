@@ -1038,16 +1038,21 @@ static void each_limit_has_its_own_words(void **state)
 {
 	static const struct {
 		struct apply_limits limits;
-		const char *words;
+		const char *words, *setting;
 	} cases[] = {
-		{ { .entries = 3 }, "more than 3 entries" },
-		{ { .bytes = 2048 }, "larger than 2048 bytes (uncompressed)" },
-		{ { .file_bytes = 9 }, "d/file: the file is larger than 9 bytes (10)" },
-		{ { .path_bytes = 5 }, "d/file: the name is longer than 5 bytes (6)" },
-		{ { .path_depth = 1 }, "d/file: more than 1 names" },
-		{ { .xattrs = 1 }, "d/file: more than 1 xattrs (2)" },
-		{ { .xattr_bytes = 4 }, "d/file: xattr user.b is larger than 4 bytes (5)" },
+		{ { .entries = 3 }, "more than 3 entries", "layer-entries" },
+		{ { .bytes = 2048 }, "larger than 2048 bytes (uncompressed)", "layer-bytes" },
+		{ { .file_bytes = 9 },
+		  "d/file: the file is larger than 9 bytes (10)",
+		  "file-bytes" },
+		{ { .path_bytes = 5 }, "d/file: the name is longer than 5 bytes (6)", "path-bytes" },
+		{ { .path_depth = 1 }, "d/file: more than 1 names", "path-depth" },
+		{ { .xattrs = 1 }, "d/file: more than 1 xattrs (2)", "xattrs" },
+		{ { .xattr_bytes = 4 },
+		  "d/file: xattr user.b is larger than 4 bytes (5)",
+		  "xattr-bytes" },
 	};
+	char raise[64];
 
 	needs_root();
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -1060,8 +1065,39 @@ static void each_limit_has_its_own_words(void **state)
 		tar_put_file(&l.tar, "e", "");
 		tar_put_file(&l.tar, "f", "");
 		assert_refused(&l, -EFBIG, cases[i].words);
+		(void)snprintf(raise, sizeof(raise), "--limit %s=N", cases[i].setting);
+		assert_words(&l.err, raise);
 		assert_int_equal(tree_remove_at(AT_FDCWD, "root", NULL), 0);
 	}
+}
+
+/* There is nothing to be raised. */
+static void words_about_a_limit_of_linux_name_no_setting(void **state)
+{
+	auto_layer struct layer l = { 0 };
+	auto_free char *name = calloc(1, 5000);
+
+	needs_root();
+	memset(name, '/', 4999);
+	name[0] = 'a';
+	name[4998] = 'a';
+	tar_put_pax_text("path", name);
+	tar_put_file(&l.tar, "x", "");
+	assert_refused(&l, -EFBIG, "longer than 4095 bytes (4999)");
+	assert_null(strstr(l.err.text, "--limit"));
+}
+
+static void the_ratio_of_a_small_layer_does_not_matter(void **state)
+{
+	auto_layer struct layer l = { .options.limits.compression_ratio = 1 };
+	auto_buf struct buf packed = { 0 };
+	auto_free char *zeros = calloc(1, 8 << 20);
+
+	needs_root();
+	tar_put(&l.tar,
+		&(struct tar_spec){ .name = "file", .type = '0', .size = 8 << 20, .data = zeros });
+	gzip_put(&packed, l.tar.data, l.tar.len);
+	assert_int_equal(apply_bytes(&l, &packed), 0);
 }
 
 static void implied_directories_count_against_the_limit(void **state)
@@ -1531,6 +1567,8 @@ static const struct CMUnitTest tests[] = {
 	sandbox_test(link_loops_end),
 	sandbox_test(a_bomb_of_nested_directories_is_defused),
 	sandbox_test(each_limit_has_its_own_words),
+	sandbox_test(words_about_a_limit_of_linux_name_no_setting),
+	sandbox_test(the_ratio_of_a_small_layer_does_not_matter),
 	sandbox_test(implied_directories_count_against_the_limit),
 	sandbox_test(a_bomb_stops_at_the_limit),
 	sandbox_test(words_about_hostile_names_are_harmless),

@@ -367,15 +367,18 @@ static void a_chain_that_is_too_long_is_refused_by_its_distinct_layers(void **st
 		(void)snprintf(start, sizeof(start), "%03x", i);
 		diff_ids[i] = kit_digest(start);
 	}
-	assert_int_equal(chain_check_length(&config, "q.io/long", &err), -E2BIG);
+	assert_int_equal(chain_check_length(&config, 500, "q.io/long", &err), -E2BIG);
 	assert_words(&err, "q.io/long");
 	assert_words(&err, "500");
 	diff_ids[500] = diff_ids[0];
-	assert_int_equal(chain_check_length(&config, "q.io/long", &err), 0);
+	assert_int_equal(chain_check_length(&config, 500, "q.io/long", &err), 0);
+	assert_int_equal(chain_check_length(&config, 499, "q.io/long", &err), -E2BIG);
+	assert_words(&err, "q.io/long has 500 layers, more than 499");
+	assert_words(&err, "--limit layers=");
 	for (int i = 0; i < 1200; i++)
 		diff_ids[i] = diff_ids[i % 500];
 	config.diff_id_count = 1200;
-	assert_int_equal(chain_check_length(&config, "q.io/long", &err), 0);
+	assert_int_equal(chain_check_length(&config, 500, "q.io/long", &err), 0);
 }
 
 /* ---- blobs ---- */
