@@ -291,9 +291,12 @@ static ssize_t read_tar(void *arg, const void **ret_block, struct err *err)
 
 static int applier_init(struct applier *a, tar_read *read, void *arg, int root_fd, struct err *err)
 {
+	struct tar_options tar_options = { 0 };
 	int r;
 
 	a->limits = limits_or_defaults(&a->options->limits);
+	tar_options.header_bytes = a->limits.header_bytes;
+	tar_options.sparse_pieces = a->limits.sparse_pieces;
 	apply_pipe_init(&a->pipe, a->options->threads);
 	r = apply_dirs_init(&a->dirs, root_fd, &a->limits, err);
 	if (r == 0)
@@ -306,7 +309,7 @@ static int applier_init(struct applier *a, tar_read *read, void *arg, int root_f
 	if (r == 0)
 		r = name_init(&a->target, &a->limits, err);
 	if (r == 0)
-		r = tar_open(read_tar, a, &a->tar, err);
+		r = tar_open(read_tar, a, &tar_options, &a->tar, err);
 	return r;
 }
 

@@ -65,8 +65,7 @@ struct apply_limits {
 /* With no member 0. */
 extern const struct apply_limits apply_limits_default;
 
-/* How the words about a limit end: `name` is its setting's (graph/limits.h), a literal. */
-#define APPLY_LIMIT_WORDS(name) "; if you trust it, raise the limit with --limit " name "=N"
+#define APPLY_LIMIT_WORDS(name) TAR_LIMIT_WORDS(name)
 
 struct apply_options {
 	enum overlay_xattrs xattrs;

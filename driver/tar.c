@@ -21,7 +21,7 @@ static struct {
 	__typeof__(archive_read_free) *free;
 	__typeof__(archive_read_support_format_tar) *support_tar;
 	__typeof__(archive_read_support_format_empty) *support_empty;
-	__typeof__(archive_read_open) *open;
+	__typeof__(archive_read_open2) *open;
 	__typeof__(archive_read_next_header) *next;
 	__typeof__(archive_read_data_skip) *skip;
 	__typeof__(archive_read_data_block) *data;
@@ -52,7 +52,7 @@ static const struct dl_symbol la_symbols[] = {
 	{ "archive_read_free", &la.free },
 	{ "archive_read_support_format_tar", &la.support_tar },
 	{ "archive_read_support_format_empty", &la.support_empty },
-	{ "archive_read_open", &la.open },
+	{ "archive_read_open2", &la.open },
 	{ "archive_read_next_header", &la.next },
 	{ "archive_read_data_skip", &la.skip },
 	{ "archive_read_data_block", &la.data },
@@ -90,6 +90,7 @@ struct tar {
 	struct archive *archive;
 	tar_read *read;
 	void *arg;
+	struct tar_options options;
 	locale_t c_locale;
 	const char *pending; /* of the source's block, what libarchive has not been given yet */
 	size_t pending_len;
@@ -113,10 +114,12 @@ static ssize_t give_bytes(struct archive *archive, void *arg, const void **ret_b
 	struct tar *tar = arg;
 	size_t len;
 
-	if (tar->in_headers && tar->header_bytes > TAR_HEADERS_MAX) {
-		tar->source_code = fail(tar->err, -EFBIG,
-					"tar: the headers of one entry are larger than %zu bytes",
-					TAR_HEADERS_MAX);
+	if (tar->in_headers && tar->header_bytes > tar->options.header_bytes) {
+		tar->source_code = fail(
+			tar->err, -EFBIG,
+			"tar: the headers of one entry are larger than %llu bytes" TAR_LIMIT_WORDS(
+				"header-bytes"),
+			(unsigned long long)tar->options.header_bytes);
 		return -1;
 	}
 	if (!tar->pending_len) {
@@ -137,6 +140,20 @@ static ssize_t give_bytes(struct archive *archive, void *arg, const void **ret_b
 	if (tar->in_headers)
 		tar->header_bytes += len;
 	return (ssize_t)len;
+}
+
+/* archive_skip_callback: first what of the source's block libarchive has not been given. */
+static la_int64_t pass_over(struct archive *archive, void *arg, la_int64_t len)
+{
+	struct tar *tar = arg;
+
+	if (!tar->pending_len)
+		return tar->options.skip(tar->arg, len);
+	if ((uint64_t)len > tar->pending_len)
+		len = (la_int64_t)tar->pending_len;
+	tar->pending += len;
+	tar->pending_len -= (size_t)len;
+	return len;
 }
 
 /* After a call to libarchive failed. */
@@ -251,9 +268,11 @@ static mode_t read_mode(struct archive_entry *from)
 	return mode;
 }
 
-static int read_numbers(struct tar_entry *to, struct archive_entry *from, struct err *err)
+static int read_numbers(struct tar_entry *to, struct archive_entry *from, uint32_t pieces_max,
+			struct err *err)
 {
 	int64_t uid = la.uid(from), gid = la.gid(from);
+	int pieces = 0;
 
 	if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
 		return fail(err, -EBADMSG, "tar: owner %lld:%lld is out of range", (long long)uid,
@@ -264,8 +283,14 @@ static int read_numbers(struct tar_entry *to, struct archive_entry *from, struct
 	to->mtime = read_mtime(from);
 	if (to->type == TAR_FILE) {
 		to->size = la.size(from);
-		to->sparse = la.sparse_count(from) > 0;
+		pieces = la.sparse_count(from);
+		to->sparse = pieces > 0;
 	}
+	if (pieces_max && pieces > 0 && (uint32_t)pieces > pieces_max)
+		return fail(err, -EFBIG,
+			    "tar: a sparse file of more than %u pieces" TAR_LIMIT_WORDS(
+				    "sparse-pieces"),
+			    pieces_max);
 	if (to->size < 0)
 		return fail(err, -EBADMSG, "tar: a negative size");
 	if (to->type == TAR_CHAR || to->type == TAR_BLOCK) {
@@ -347,7 +372,8 @@ static int open_archive(struct tar *tar, struct err *err)
 	if (tar->opened)
 		return 0;
 	tar->opened = true;
-	if (la.open(tar->archive, tar, NULL, give_bytes, NULL) != ARCHIVE_OK)
+	if (la.open(tar->archive, tar, NULL, give_bytes, tar->options.skip ? pass_over : NULL,
+		    NULL) != ARCHIVE_OK)
 		return failed(tar, err);
 	return 0;
 }
@@ -386,7 +412,7 @@ static int next_entry(struct tar *tar, struct err *err)
 	tar->entry = (struct tar_entry){ 0 };
 	r = read_names(&tar->entry, from, err);
 	if (r == 0)
-		r = read_numbers(&tar->entry, from, err);
+		r = read_numbers(&tar->entry, from, tar->options.sparse_pieces, err);
 	if (r == 0)
 		r = read_xattrs(tar, from, err);
 	return r < 0 ? r : 1;
@@ -419,7 +445,8 @@ static int next_data(struct tar *tar, const void **ret_block, size_t *ret_len, i
 
 /* ---- the interface ---- */
 
-int tar_open(tar_read *read, void *arg, struct tar **ret, struct err *err)
+int tar_open(tar_read *read, void *arg, const struct tar_options *options, struct tar **ret,
+	     struct err *err)
 {
 	auto_tar struct tar *tar = NULL;
 	int r = dl_load(&la_library, err);
@@ -431,6 +458,10 @@ int tar_open(tar_read *read, void *arg, struct tar **ret, struct err *err)
 		return fail_oom(err);
 	tar->read = read;
 	tar->arg = arg;
+	if (options)
+		tar->options = *options;
+	if (!tar->options.header_bytes)
+		tar->options.header_bytes = TAR_HEADERS_MAX;
 	tar->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 	tar->archive = la.new();
 	if (!tar->archive || !tar->c_locale)

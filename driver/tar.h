@@ -20,9 +20,12 @@
 #include "driver/base/auto.h"
 #include "driver/base/err.h"
 
-/* What the headers of one entry may take up, its sparse map included: libarchive keeps all of it in
- * memory, some pieces twelve times. Beyond: -EFBIG. */
+/* What the headers of one entry may take up by default, its sparse map included: libarchive keeps all of
+ * it in memory, some pieces twelve times. Beyond: -EFBIG. */
 #define TAR_HEADERS_MAX ((size_t)8 << 20)
+
+/* How the words about a limit end: `name` is its setting's (graph/limits.h), a literal. */
+#define TAR_LIMIT_WORDS(name) "; if you trust it, raise the limit with --limit " name "=N"
 
 enum tar_type { TAR_FILE, TAR_DIR, TAR_SYMLINK, TAR_HARDLINK, TAR_CHAR, TAR_BLOCK, TAR_FIFO };
 
@@ -54,10 +57,22 @@ struct tar_entry {
  * 0 at the end, -errno with words. */
 typedef ssize_t tar_read(void *arg, const void **ret_block, struct err *err);
 
+/* Passes over up to `len` bytes that nobody wants to see. Returns how many, less only where the source
+ * ends; 0: read them. */
+typedef int64_t tar_skip(void *arg, int64_t len);
+
+struct tar_options {
+	tar_skip *skip;		/* NULL: all is read */
+	uint64_t header_bytes;	/* of one entry; 0: TAR_HEADERS_MAX */
+	uint32_t sparse_pieces; /* of one file; 0: any number that the headers have room for */
+};
+
 struct tar;
 
-/* libarchive may be missing: -ELIBACC. `arg` must outlive the reader. Reads nothing yet. */
-int tar_open(tar_read *read, void *arg, struct tar **ret, struct err *err);
+/* libarchive may be missing: -ELIBACC. `arg` must outlive the reader, `options` (NULL: none) need not.
+ * Reads nothing yet. */
+int tar_open(tar_read *read, void *arg, const struct tar_options *options, struct tar **ret,
+	     struct err *err);
 void tar_closep(struct tar **tar);
 #define auto_tar AUTO(tar_closep)
 

@@ -34,6 +34,7 @@ struct members {
 struct block_reader {
 	int fd;
 	off_t offset;
+	off_t size; /* block_skip only */
 	char *block;
 };
 
@@ -47,6 +48,18 @@ static ssize_t block_read(void *arg, const void **ret_block, struct err *err)
 	reader->offset += n;
 	*ret_block = reader->block;
 	return n;
+}
+
+/* Not beyond the end: what is missing there must be missed. */
+static int64_t block_skip(void *arg, int64_t len)
+{
+	struct block_reader *reader = arg;
+	int64_t left = reader->size - reader->offset;
+
+	if (len > left)
+		len = left > 0 ? left : 0;
+	reader->offset += len;
+	return len;
 }
 
 /* ---- the index of an archive ---- */
@@ -139,13 +152,18 @@ static int index_archive(struct members *m, struct err *err)
 {
 	auto_free char *block = malloc(BLOCK_BYTES);
 	struct block_reader reader = { .fd = m->fd, .block = block };
+	const struct tar_options options = { .skip = block_skip };
+	struct stat st;
 	auto_tar struct tar *tar = NULL;
 	const struct tar_entry *entry;
 	int r;
 
 	if (!block)
 		return fail_oom(err);
-	r = tar_open(block_read, &reader, &tar, err);
+	if (fstat(m->fd, &st) < 0)
+		return fail(err, -errno, "look at the archive: %m");
+	reader.size = st.st_size;
+	r = tar_open(block_read, &reader, &options, &tar, err);
 	while (r >= 0 && (r = tar_next(tar, &entry, err)) > 0)
 		r = add_member(m, entry, tar_entry_offset(tar), err);
 	if (r >= 0 && m->count > 1)
@@ -357,7 +375,7 @@ static int open_in_archive(struct member_stream *s, struct err *err)
 	s->reader.fd = s->members->fd;
 	s->reader.offset = member->offset;
 	s->end = member->size;
-	r = tar_open(block_read, &s->reader, &s->tar, err);
+	r = tar_open(block_read, &s->reader, NULL, &s->tar, err);
 	if (r >= 0)
 		r = tar_next(s->tar, &entry, err);
 	if (r == 0)

@@ -23,10 +23,16 @@ struct reader {
 	struct err err;
 };
 
-static void reader_open(struct reader *r, const struct buf *archive, size_t step)
+static void reader_open_with(struct reader *r, const struct buf *archive, size_t step,
+			     const struct tar_options *options)
 {
 	*r = (struct reader){ .from = { buf_text(archive), archive->len, 0, step, 0 } };
-	assert_int_equal(tar_open(memory_read, &r->from, &r->tar, &r->err), 0);
+	assert_int_equal(tar_open(memory_read, &r->from, options, &r->tar, &r->err), 0);
+}
+
+static void reader_open(struct reader *r, const struct buf *archive, size_t step)
+{
+	reader_open_with(r, archive, step, NULL);
 }
 
 static void reader_close(struct reader *r)
@@ -519,6 +525,72 @@ static void data_is_not_counted_as_headers(void **state)
 	assert_string_equal(next(&r)->path, "after");
 }
 
+static void the_limit_on_headers_can_be_lower(void **state)
+{
+	const struct tar_options options = { .header_bytes = 1024 };
+	auto_buf struct buf t = { 0 };
+	auto_reader struct reader r;
+	char value[4000];
+
+	memset(value, 'x', sizeof(value) - 1);
+	value[sizeof(value) - 1] = 0;
+	tar_put_pax_text("comment", value);
+	tar_put_file(&t, "file", "");
+	reader_open_with(&r, &t, 512, &options);
+	assert_int_equal(tar_next(r.tar, &r.entry, &r.err), -EFBIG);
+	assert_words(&r.err, "larger than 1024 bytes; if you trust it, raise the limit with "
+			     "--limit header-bytes=N");
+}
+
+static void pieces_of_a_sparse_file_are_limited(void **state)
+{
+	const struct tar_options two = { .sparse_pieces = 2 }, three = { .sparse_pieces = 3 };
+	auto_buf struct buf t = { 0 };
+	auto_reader struct reader r, enough;
+
+	tar_put_pax_text("GNU.sparse.size", "100000");
+	tar_put_pax_text("GNU.sparse.numblocks", "3");
+	tar_put_pax_text("GNU.sparse.map", "0,1,1000,1,2000,1");
+	tar_put(&t, &(struct tar_spec){ .name = "sparse", .type = '0', .size = 3, .data = "abc" });
+	reader_open_with(&r, &t, 0, &two);
+	assert_int_equal(tar_next(r.tar, &r.entry, &r.err), -EFBIG);
+	assert_words(&r.err, "more than 2 pieces");
+	reader_open_with(&enough, &t, 0, &three);
+	assert_true(next(&enough)->sparse);
+}
+
+static int64_t memory_skip(void *arg, int64_t len)
+{
+	struct memory *m = arg;
+	size_t left = m->len - m->at, part = (uint64_t)len < left ? (size_t)len : left;
+
+	m->at += part;
+	return (int64_t)part;
+}
+
+static void what_nobody_reads_is_passed_over(void **state)
+{
+	const struct tar_options options = { .skip = memory_skip };
+	const size_t size = 3 << 20;
+	auto_free char *data = calloc(1, size);
+	auto_buf struct buf t = { 0 };
+	auto_reader struct reader r, cut;
+
+	assert_non_null(data);
+	tar_put(&t, &(struct tar_spec){
+			    .name = "big", .type = '0', .size = (int64_t)size, .data = data });
+	tar_put_file(&t, "after", "text");
+	tar_put_end(&t);
+	reader_open_with(&r, &t, 1024, &options);
+	assert_string_equal(next(&r)->path, "big");
+	assert_string_equal(next(&r)->path, "after");
+	assert_end(&r);
+	t.len = size / 2;
+	reader_open_with(&cut, &t, 1024, &options);
+	assert_string_equal(next(&cut)->path, "big");
+	assert_int_equal(tar_next(cut.tar, &cut.entry, &cut.err), -EBADMSG);
+}
+
 static void empty_archives_have_no_entries(void **state)
 {
 	auto_buf struct buf nothing = { 0 }, zeros = { 0 }, no_end = { 0 };
@@ -708,6 +780,9 @@ int main(void)
 		cmocka_unit_test(a_sparse_map_that_lies_is_an_error),
 		cmocka_unit_test(endless_headers_are_refused),
 		cmocka_unit_test(data_is_not_counted_as_headers),
+		cmocka_unit_test(the_limit_on_headers_can_be_lower),
+		cmocka_unit_test(pieces_of_a_sparse_file_are_limited),
+		cmocka_unit_test(what_nobody_reads_is_passed_over),
 		cmocka_unit_test(empty_archives_have_no_entries),
 		cmocka_unit_test(what_is_no_tar_is_refused),
 		cmocka_unit_test(every_cut_within_an_entry_is_seen),
