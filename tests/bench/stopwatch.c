@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stopwatch FILE COMMAND [ARGUMENT...]: runs a command and writes three numbers into FILE: when it
- * was started and when it had ended (CLOCK_MONOTONIC, ns), and the CPU time it took (us). What is
- * between is starting the process, the process, and its end: no shell.
+ * stopwatch FILE COMMAND [ARGUMENT...]: runs a command and writes four numbers into FILE: when it
+ * was started and when it had ended (CLOCK_MONOTONIC, ns), the CPU time it took (us), and the peak
+ * memory of the largest process (KiB); both with the children it waited for. What is between is
+ * starting the process, the process, and its end: no shell.
+ *
+ * The kernel counts into a process's peak what the one was that started it, before exec: hence a
+ * small program, where a script's interpreter would be the largest.
  *
  * Exit status: the command's; 128 and the signal's number where one ended it; 125 to 127 as env(1).
  */
@@ -17,7 +21,7 @@
 #include <time.h>
 
 struct measured {
-	int64_t start_ns, end_ns, cpu_us;
+	int64_t start_ns, end_ns, cpu_us, peak_kib;
 	int status;
 };
 
@@ -51,6 +55,7 @@ static int measure(char **command, struct measured *ret)
 			return errno;
 	m.end_ns = now_ns();
 	m.cpu_us = to_us(usage.ru_utime) + to_us(usage.ru_stime);
+	m.peak_kib = usage.ru_maxrss;
 	*ret = m;
 	return 0;
 }
@@ -61,8 +66,8 @@ static int write_result(const char *path, const struct measured *m)
 
 	if (!file)
 		return -errno;
-	(void)fprintf(file, "%" PRId64 " %" PRId64 " %" PRId64 "\n", m->start_ns, m->end_ns,
-		      m->cpu_us);
+	(void)fprintf(file, "%" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", m->start_ns,
+		      m->end_ns, m->cpu_us, m->peak_kib);
 	return fclose(file) != 0 ? -errno : 0;
 }
 
