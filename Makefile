@@ -10,7 +10,7 @@
 #   make bench            runs what is in tests/bench
 #   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir, includedir
 #   make setup            installs what building and testing need
-#   make clean            removes build/, but for the cached images of the tests
+#   make clean            removes build/, but for the images of tests and benchmarks
 #
 # Say more with variables:
 #   SAN=address,undefined (or thread)       sanitizers; has its own build directory, as each CC has
@@ -232,7 +232,7 @@ lint-tidy: $(B)/flags
 		-include scripts/clang-tidy.h' 2>&1 | { ! grep -vE '^[0-9]+ warnings? (and .* )?generated|^Suppressed|^Use -header'; }
 	@echo "clang-tidy: ok"
 
-BENCH ?= $(filter-out %.c %.h %.md,$(wildcard tests/bench/*))
+BENCH ?= tests/bench/containers
 bench: all $(tools)
 	@set -e; for b in $(BENCH); do BUILD=$(CURDIR)/$(B) OVERLAID=$(CURDIR)/$(B)/overlaid "$$b" $(ARGS); done
 
@@ -258,4 +258,4 @@ setup:
 	scripts/setup --build --test
 
 clean:
-	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name test-images -exec rm -rf {} +
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name test-images ! -name corpus -exec rm -rf {} +
