@@ -7,7 +7,7 @@
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
-#   make bench            runs what is in tests/bench
+#   make bench            commands and unpacking beside others' (needs root; makes 4 GB of images, once)
 #   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir, includedir
 #   make setup            installs what building and testing need
 #   make clean            removes build/, but for the images of tests and benchmarks
@@ -232,7 +232,7 @@ lint-tidy: $(B)/flags
 		-include scripts/clang-tidy.h' 2>&1 | { ! grep -vE '^[0-9]+ warnings? (and .* )?generated|^Suppressed|^Use -header'; }
 	@echo "clang-tidy: ok"
 
-BENCH ?= tests/bench/containers
+BENCH ?= tests/bench/containers tests/bench/unpack
 bench: all $(tools)
 	@set -e; for b in $(BENCH); do BUILD=$(CURDIR)/$(B) OVERLAID=$(CURDIR)/$(B)/overlaid "$$b" $(ARGS); done
 
