@@ -183,7 +183,7 @@ static int apply_directory(struct applier *a, const struct apply_place *place, s
 	r = apply_dirs_add(&a->dirs, place, name, a->name.path, &self, err);
 	/* What stood here hid what the lower layers have by this name, and so must what replaces it. */
 	if (r == 0 && replaces)
-		r = whiteout_set_opaque(self.fd, a->options->xattrs, err);
+		r = apply_dirs_set_opaque(&self, a->options->xattrs, true, err);
 	return r < 0 ? r : set_directory(a, &self, err);
 }
 
@@ -205,14 +205,20 @@ static int apply_whiteout(struct applier *a, const struct apply_place *place, co
 	struct stat st;
 	int r;
 
-	if (fstatat(place->fd, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		if (!S_ISDIR(st.st_mode))
-			return 0;
-		r = apply_dirs_add(&a->dirs, place, hidden, NULL, &dir, err);
-		return r < 0 ? r : whiteout_set_opaque(dir.fd, a->options->xattrs, err);
-	}
-	if (errno != ENOENT)
+	r = fstatat(place->fd, hidden, &st, AT_SYMLINK_NOFOLLOW);
+	if (r < 0 && errno != ENOENT)
 		return fail(err, -errno, "look at what it hides: %m");
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		r = apply_dirs_add(&a->dirs, place, hidden, NULL, &dir, err);
+		return r < 0 ? r : apply_dirs_set_opaque(&dir, a->options->xattrs, true, err);
+	}
+	if (r == 0) {
+		if (!apply_is_copy(a, place, hidden, st.st_ino))
+			return 0;
+		r = apply_clear(a, place, hidden, err);
+		if (r < 0)
+			return r;
+	}
 	r = whiteout_create(place->fd, hidden, err);
 	if (r == 0)
 		r = whiteout_mark_parent(place->fd, a->options->xattrs, err);
@@ -249,7 +255,7 @@ static int apply_entry(struct applier *a, struct err *err)
 	if (r < 0)
 		return r;
 	if (kind == WHITEOUT_OPAQUE)
-		return whiteout_set_opaque(place.fd, a->options->xattrs, err);
+		return apply_dirs_set_opaque(&place, a->options->xattrs, false, err);
 	if (kind == WHITEOUT_NAME)
 		return apply_whiteout(a, &place, hidden, err);
 	return by_type[a->entry->type](a, &place, err);
@@ -298,7 +304,7 @@ static int applier_init(struct applier *a, tar_read *read, void *arg, int root_f
 	tar_options.header_bytes = a->limits.header_bytes;
 	tar_options.sparse_pieces = a->limits.sparse_pieces;
 	apply_pipe_init(&a->pipe, a->options->threads);
-	r = apply_dirs_init(&a->dirs, root_fd, &a->limits, err);
+	r = apply_dirs_init(&a->dirs, root_fd, a->options->parent, &a->limits, err);
 	if (r == 0)
 		r = apply_stream_init(&a->stream, &a->pipe, read, arg, a->options, &a->limits, err);
 	if (r == 0)
@@ -320,6 +326,7 @@ static void applier_release(struct applier *a)
 	apply_stream_release(&a->stream);
 	apply_pipe_release(&a->pipe);
 	apply_dirs_release(&a->dirs);
+	apply_copies_release(a);
 	name_release(&a->name);
 	name_release(&a->target);
 	apply_result_release(&a->result);

@@ -15,7 +15,7 @@
  *    that takes the place of a whiteout, or of anything else but a directory, is opaque; a character
  *    device 0:0 in the tar is what overlayfs takes it for, a whiteout;
  *  - hard links to any type but directories, target anywhere inside root, absolute or not; one whose
- *    target is not in this layer is -ENOENT;
+ *    target is not in this layer is APPLY_NEEDS_PARENT;
  *  - owner first, then mode, then xattrs (so capabilities survive), times last; times of directories
  *    after all entries; access times are set to the modification times;
  *  - sparse files keep their holes; device nodes keep mode and numbers;
@@ -23,9 +23,20 @@
  *    trusted.overlay.* and user.overlay.* refused; all others (trusted.*, security.selinux, system.*
  *    with ACLs among them) dropped and counted, as are those of links, devices and fifos;
  *  - a path whose parent directory has no entry: the parent is made root:root 0755 with time 0, and
- *    named in `implied` unless an entry follows; so is what a symlink on the way points to, where it is
- *    not in this layer;
+ *    named in `implied` unless an entry follows, or this layer deletes what lies beneath by that name; so
+ *    is what a symlink on the way points to, where it is not in this layer;
  *  - all bytes after the end of the archive count into the diffID.
+ *
+ * With a parent (apply_options) the layer is bound to the layers beneath it, and comes out as if it were
+ * unpacked, entry by entry, into an overlay mounted over them:
+ *  - a symlink of theirs on the way to an entry, a whiteout, an opaque mark or a hard link's target is
+ *    followed, unless this layer has hidden it before; what is found beyond it may again be theirs;
+ *  - a directory without an entry has the owner, mode, xattrs and mtime that it has there, and is then
+ *    not listed as implied;
+ *  - a hard link to a file of theirs: the file is copied into this layer by its own name, with all its
+ *    metadata, and linked; a whiteout of that name that follows takes the copy away; -ENOENT where the
+ *    target is nowhere.
+ *
  * Refused with -EBADMSG: "/" as anything but a directory, ".." as last component, whiteouts of
  * nothing, whiteout names inside a path (in aufs's .wh..wh.* directories: skipped).
  * On failure root_fd holds part of a tree: the caller throws it away.
@@ -40,6 +51,7 @@
 #include "driver/base/buf.h"
 #include "driver/base/digest.h"
 #include "driver/base/err.h"
+#include "driver/stack.h"
 #include "driver/tar.h"
 #include "driver/whiteout.h"
 
@@ -67,8 +79,13 @@ extern const struct apply_limits apply_limits_default;
 
 #define APPLY_LIMIT_WORDS(name) TAR_LIMIT_WORDS(name)
 
+/* The layer cannot stand alone: it links to a file of a layer beneath it. Apply it again, with a parent. */
+#define APPLY_NEEDS_PARENT (-ENOLINK)
+
 struct apply_options {
 	enum overlay_xattrs xattrs;
+	struct stack
+		*parent; /* the layers beneath, to bind this one to; NULL: it is to stand alone */
 	struct apply_limits limits;
 	const atomic_bool *cancelled; /* NULL, or looked at now and then: -ECANCELED */
 	bool threads; /* two more than the caller's, for a layer of any size: worth it from 1 MiB on */
@@ -88,7 +105,8 @@ struct apply_result {
 	uint64_t entries;    /* in the tar */
 	uint64_t dropped_xattrs;
 	bool root_implied;  /* the tar says nothing of the root: it is root:root 0755 with time 0 */
-	struct buf implied; /* paths of implied directories without a leading slash, resolved, each
+	struct buf implied; /* paths of directories of which the layer says nothing, so that those
+			     * beneath say what they are: without a leading slash, resolved, each
 			     * NUL-terminated, sorted */
 };
 void apply_result_release(struct apply_result *r);

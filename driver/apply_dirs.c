@@ -10,7 +10,6 @@
 #define LINKS_MAX     40 /* followed for one path, as in the kernel */
 #define REST_MAX      ((size_t)LINKS_MAX * PATH_MAX)
 #define IMPLIED_MAX   ((size_t)1 << 30)
-#define IMPLIED_MODE  0755
 #define BUCKETS_FIRST 256
 #define OPEN_DIR      (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -72,7 +71,7 @@ static int record(struct apply_dirs *d, struct apply_dir *parent, const char *na
 	memcpy(dir->name, name, len + 1);
 	dir->ino = ino;
 	dir->implied = true;
-	dir->mode = IMPLIED_MODE;
+	dir->mode = STACK_IMPLIED_MODE;
 	dir->parent = parent;
 	if (parent) {
 		dir->depth = parent->depth + 1;
@@ -132,6 +131,28 @@ static void unlink_record(struct apply_dirs *d, struct apply_dir *dir)
 	*dir->listed_at = dir->next_sibling;
 	if (dir->next_sibling)
 		dir->next_sibling->listed_at = dir->listed_at;
+}
+
+int apply_dirs_set_opaque(const struct apply_place *place, enum overlay_xattrs xattrs, bool anew,
+			  struct err *err)
+{
+	int r = whiteout_set_opaque(place->fd, xattrs, err);
+
+	if (r < 0)
+		return r;
+	place->dir->opaque = true;
+	place->dir->anew = place->dir->anew || anew;
+	return 0;
+}
+
+/* Whether this layer hides what those beneath have at this path. */
+static bool is_cut_off(const struct apply_dir *dir)
+{
+	bool cut = dir->anew;
+
+	while (!cut && (dir = dir->parent))
+		cut = dir->opaque;
+	return cut;
 }
 
 void apply_dirs_forget(struct apply_dirs *d, uint64_t ino)
@@ -274,26 +295,23 @@ static int make_implied(struct way *way, const char *name, bool opaque, struct e
 	struct tree_text text;
 	int r;
 
-	if (mkdirat(way->at.fd, name, IMPLIED_MODE) < 0)
+	if (mkdirat(way->at.fd, name, STACK_IMPLIED_MODE) < 0)
 		return fail(err, -errno, "make directory %s: %m", tree_printable(name, &text));
 	r = apply_dirs_add(way->dirs, &way->at, name, NULL, &way->at, err);
 	if (r == 0 && opaque)
-		r = whiteout_set_opaque(way->at.fd, way->xattrs, err);
+		r = apply_dirs_set_opaque(&way->at, way->xattrs, true, err);
 	return r;
 }
 
-static int follow(struct way *way, const char *name, struct err *err)
+/* The text of link `name` takes its place before what is still to be resolved. */
+static int follow(struct way *way, const char *name, const char *target, struct err *err)
 {
 	auto_buf struct buf rest = { .max = REST_MAX };
 	struct tree_text text;
-	char target[PATH_MAX];
-	ssize_t len = readlinkat(way->at.fd, name, target, sizeof(target));
 
-	if (len < 0)
-		return fail(err, -errno, "read link %s: %m", tree_printable(name, &text));
 	if (++way->links > LINKS_MAX)
 		return fail(err, -ELOOP, "%s: %m", tree_printable(name, &text));
-	(void)buf_append(&rest, target, (size_t)len);
+	(void)buf_puts(&rest, target);
 	(void)buf_putc(&rest, '/');
 	(void)buf_puts(&rest, buf_text(&way->rest) + way->next);
 	if (rest.status)
@@ -303,6 +321,36 @@ static int follow(struct way *way, const char *name, struct err *err)
 	rest = (struct buf){ 0 };
 	way->next = 0;
 	return target[0] == '/' ? go_to(way, way->dirs->root, err) : 0;
+}
+
+static int follow_ours(struct way *way, const char *name, struct err *err)
+{
+	struct tree_text text;
+	char target[PATH_MAX];
+	ssize_t len = readlinkat(way->at.fd, name, target, sizeof(target));
+
+	if (len < 0 || len == sizeof(target))
+		return fail(err, len < 0 ? -errno : -ENAMETOOLONG, "read link %s: %m",
+			    tree_printable(name, &text));
+	target[len] = 0;
+	return follow(way, name, target, err);
+}
+
+/* A component that this layer has not. A symlink beneath leads on; a directory beneath, or nothing, or a
+ * file, which then is hidden: a directory. */
+static int pass_missing(struct way *way, const char *name, struct err *err)
+{
+	struct apply_dirs *d = way->dirs;
+	struct stack_found found;
+	char target[PATH_MAX];
+	int r = d->parent ? apply_parent_find(d, way->at.dir, name, &found, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (!d->parent || found.type != STACK_OTHER || !S_ISLNK(found.st.st_mode))
+		return make_implied(way, name, false, err);
+	r = stack_read_link(d->parent, &found, target, err);
+	return r < 0 ? r : follow(way, name, target, err);
 }
 
 /* One component, which is neither empty nor a dot. */
@@ -315,13 +363,13 @@ static int pass(struct way *way, const char *name, struct err *err)
 		return way->at.dir->parent ? go_to(way, way->at.dir->parent, err) : 0;
 	if (fstatat(way->at.fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno == ENOENT)
-			return make_implied(way, name, false, err);
+			return pass_missing(way, name, err);
 		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
 	}
 	if (S_ISDIR(st.st_mode))
 		return apply_dirs_add(way->dirs, &way->at, name, NULL, &way->at, err);
 	if (S_ISLNK(st.st_mode))
-		return follow(way, name, err);
+		return follow_ours(way, name, err);
 	if (!whiteout_is(&st))
 		return fail(err, -ENOTDIR, "%s is not a directory", tree_printable(name, &text));
 	if (unlinkat(way->at.fd, name, 0) < 0)
@@ -402,12 +450,12 @@ int apply_dirs_open(struct apply_dirs *d, const char *path, bool make, enum over
 
 /* ---- begin and end ---- */
 
-int apply_dirs_init(struct apply_dirs *d, int root_fd, const struct apply_limits *limits,
-		    struct err *err)
+int apply_dirs_init(struct apply_dirs *d, int root_fd, struct stack *parent,
+		    const struct apply_limits *limits, struct err *err)
 {
 	struct stat st;
 
-	*d = (struct apply_dirs){ .root_fd = root_fd, .limits = limits };
+	*d = (struct apply_dirs){ .root_fd = root_fd, .parent = parent, .limits = limits };
 	for (size_t i = 0; i < APPLY_CACHE; i++)
 		d->cache[i].place.fd = -EBADF;
 	if (fstat(root_fd, &st) < 0)
@@ -471,6 +519,49 @@ static int finish_children(struct apply_dirs *d, const struct apply_dir *dir,
 	return r;
 }
 
+/* Whether it is for the layers beneath to say what this directory is. */
+static bool is_listed(const struct apply_dir *dir)
+{
+	return dir->implied && !dir->gone && dir->parent && !is_cut_off(dir);
+}
+
+/* Makes an implied directory what it is in the layers beneath. */
+static int settle_dir(struct apply_dirs *d, struct apply_dir *dir, struct err *err)
+{
+	auto_close int from_fd = -EBADF, to_fd = -EBADF;
+	struct stack_found found = { 0 };
+	struct stat st;
+	int r = apply_parent_find(d, dir->parent, dir->name, &found, err);
+
+	if (r < 0 || found.type != STACK_DIR || found.dir->implied)
+		return r;
+	from_fd = stack_open_dir(d->parent, found.dir, found.dir->says, err);
+	if (from_fd < 0)
+		return from_fd;
+	to_fd = open_recorded(d, dir, err);
+	if (to_fd < 0)
+		return to_fd;
+	if (fstat(from_fd, &st) < 0)
+		return fail(err, -errno, "look at a directory of another layer: %m");
+	dir->implied = false;
+	dir->mode = st.st_mode & 07777;
+	dir->uid = st.st_uid;
+	dir->gid = st.st_gid;
+	dir->mtime = st.st_mtim;
+	return tree_copy_xattrs(from_fd, to_fd, err);
+}
+
+static int settle(struct apply_dirs *d, struct err *err)
+{
+	int r = 0;
+
+	for (struct apply_dir *dir = d->newest; dir && r == 0; dir = dir->made_before) {
+		if (is_listed(dir))
+			r = settle_dir(d, dir, err);
+	}
+	return r;
+}
+
 static int by_bytes(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -483,14 +574,14 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 	int r = 0;
 
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before)
-		count += dir->implied && !dir->gone && dir->parent;
+		count += is_listed(dir);
 	if (!count)
 		return 0;
 	paths = calloc(count, sizeof(*paths));
 	if (!paths)
 		return fail_oom(err);
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before) {
-		if (!dir->implied || dir->gone || !dir->parent)
+		if (!is_listed(dir))
 			continue;
 		paths[done] = path_of(dir);
 		if (!paths[done++])
@@ -509,7 +600,7 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 
 int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct err *err)
 {
-	int r = 0;
+	int r = d->parent ? settle(d, err) : 0;
 
 	for (struct apply_dir *dir = d->newest; dir && r == 0; dir = dir->made_before) {
 		if (dir->first_child && !dir->gone)

@@ -28,8 +28,10 @@ int apply_clear(struct applier *a, const struct apply_place *place, const char *
 	if (S_ISDIR(st.st_mode)) {
 		apply_dirs_forget(&a->dirs, st.st_ino);
 		r = tree_remove_at(place->fd, name, err);
-	} else if (unlinkat(place->fd, name, 0) < 0) {
-		r = fail(err, -errno, "remove what has this name: %m");
+	} else {
+		apply_forget_copy(a, place, name, st.st_ino);
+		if (unlinkat(place->fd, name, 0) < 0)
+			r = fail(err, -errno, "remove what has this name: %m");
 	}
 	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
 		apply_dirs_forget_names(&a->dirs);
@@ -219,11 +221,36 @@ static int not_here(const struct applier *a, struct err *err)
 {
 	struct tree_text text;
 
-	return fail(err, -ENOENT, "a hard link to %s, which is not in this layer",
-		    tree_printable(a->entry->link, &text));
+	tree_printable(a->entry->link, &text);
+	if (!a->options->parent)
+		return fail(err, APPLY_NEEDS_PARENT,
+			    "a hard link to %s, which is not in this layer", text.text);
+	return fail(err, -ENOENT,
+		    "a hard link to %s, which is neither in this layer nor in those beneath it",
+		    text.text);
 }
 
-/* Where the target is, and what. */
+/* The target is not in this layer: it becomes so, if it is in one beneath. */
+static int find_beneath(struct applier *a, const struct apply_place *place, struct stat *ret_st,
+			struct err *err)
+{
+	struct stack_found found;
+	int r;
+
+	if (!a->options->parent)
+		return not_here(a, err);
+	r = apply_parent_find(&a->dirs, place->dir, a->target.last, &found, err);
+	if (r < 0)
+		return r;
+	if (found.type == STACK_DIR)
+		return fail(err, -EBADMSG, "a hard link to a directory");
+	if (found.type == STACK_MISSING)
+		return not_here(a, err);
+	r = apply_copy_up(a, place, &found, ret_st, err);
+	return r < 0 ? err_prefix(err, r, "the target of the hard link") : 0;
+}
+
+/* Where the target is, and what. With a parent the way to it is made: a copy may be put there. */
 static int find_target(struct applier *a, struct apply_place *ret_place, struct stat *ret_st,
 		       struct err *err)
 {
@@ -234,7 +261,8 @@ static int find_target(struct applier *a, struct apply_place *ret_place, struct 
 		return err_prefix(err, r, "the target of the hard link");
 	if (a->target.skip || whiteout_parse(a->target.last, &ignored) != WHITEOUT_NONE)
 		return fail(err, -EBADMSG, "a hard link to a whiteout");
-	r = apply_dirs_open(&a->dirs, a->target.parent, false, a->options->xattrs, ret_place, err);
+	r = apply_dirs_open(&a->dirs, a->target.parent, a->options->parent, a->options->xattrs,
+			    ret_place, err);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return not_here(a, err);
 	if (r < 0)
@@ -242,7 +270,7 @@ static int find_target(struct applier *a, struct apply_place *ret_place, struct 
 	if (!*a->target.last)
 		return fail(err, -EBADMSG, "a hard link to a directory");
 	if (fstatat(ret_place->fd, a->target.last, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? not_here(a, err) :
+		return errno == ENOENT ? find_beneath(a, ret_place, ret_st, err) :
 					 fail(err, -errno, "look at its target: %m");
 	if (S_ISDIR(ret_st->st_mode))
 		return fail(err, -EBADMSG, "a hard link to a directory");
@@ -252,21 +280,26 @@ static int find_target(struct applier *a, struct apply_place *ret_place, struct 
 int apply_hardlink(struct applier *a, const struct apply_place *place, struct err *err)
 {
 	const char *name = a->name.last;
-	struct apply_place from = { .fd = -EBADF };
+	struct apply_place from = { .fd = -EBADF }, to = *place;
 	struct stat target = { 0 }, present;
 	int r = find_target(a, &from, &target, err);
 
+	/* The way to the target may have been long enough to close `place`. */
+	if (r == 0 && a->options->parent)
+		r = apply_dirs_open(&a->dirs, a->name.parent, true, a->options->xattrs, &to, err);
 	if (r < 0)
 		return r;
-	r = linkat(from.fd, a->target.last, place->fd, name, 0);
+	r = linkat(from.fd, a->target.last, to.fd, name, 0);
 	if (r < 0 && errno == EEXIST) {
-		if (fstatat(place->fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    present.st_ino == target.st_ino && present.st_dev == target.st_dev)
+		if (fstatat(to.fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    present.st_ino == target.st_ino && present.st_dev == target.st_dev) {
+			apply_forget_copy(a, &to, name, present.st_ino);
 			return 0;
-		r = apply_clear(a, place, name, err);
+		}
+		r = apply_clear(a, &to, name, err);
 		if (r < 0)
 			return r;
-		r = linkat(from.fd, a->target.last, place->fd, name, 0);
+		r = linkat(from.fd, a->target.last, to.fd, name, 0);
 	}
 	if (r < 0)
 		return errno == ENOENT ? not_here(a, err) : fail(err, -errno, "link: %m");

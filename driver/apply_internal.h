@@ -8,6 +8,7 @@
  *	apply_write.c	contents of files
  *	apply_dirs.c	the directories made so far, by inode and open; their metadata, set at the end
  *	apply_entry.c	what is not a directory: made, owned, dated, counted
+ *	apply_parent.c	what the layers beneath have by a name, and copies of it
  *	apply_xattr.c	which xattrs are kept, and setting them
  */
 #ifndef DRIVER_APPLY_INTERNAL_H
@@ -25,6 +26,7 @@
 #include "driver/base/digest_pair.h"
 #include "driver/base/err.h"
 #include "driver/inflate.h"
+#include "driver/stack.h"
 #include "driver/tree.h"
 
 /* ---- the blob ---- */
@@ -213,6 +215,8 @@ struct apply_dir {
 	uint32_t depth;
 	uint32_t path_bytes;
 	bool implied; /* no entry yet */
+	bool opaque;  /* nothing in it comes from the layers beneath */
+	bool anew;    /* opaque, and not what they call so: that was deleted in this layer */
 	bool gone;    /* replaced by something else, or in something that was */
 	mode_t mode;  /* what it is to have at the end */
 	uid_t uid;
@@ -238,6 +242,7 @@ struct apply_cached {
 
 struct apply_dirs {
 	int root_fd;
+	struct stack *parent; /* the layers beneath; NULL: not known */
 	const struct apply_limits *limits;
 	struct apply_dir *root;
 	struct apply_dir *newest; /* all of them, children before parents */
@@ -247,14 +252,16 @@ struct apply_dirs {
 	uint64_t lookups;
 };
 
-/* The root is recorded as implied. root_fd stays the caller's. apply_dirs_release also after a failure. */
-int apply_dirs_init(struct apply_dirs *d, int root_fd, const struct apply_limits *limits,
-		    struct err *err);
+/* The root is recorded as implied. root_fd and `parent` stay the caller's. apply_dirs_release also after a
+ * failure. */
+int apply_dirs_init(struct apply_dirs *d, int root_fd, struct stack *parent,
+		    const struct apply_limits *limits, struct err *err);
 void apply_dirs_release(struct apply_dirs *d);
 
 /*
  * The directory that `path` means, symlinks followed inside the root. What is missing on the way is
- * made where `make` says so (implied), in place of a whiteout too; else it is -ENOENT.
+ * made where `make` says so (implied), in place of a whiteout too; else it is -ENOENT. Where the layers
+ * beneath are known, their symlinks are followed like those of this layer.
  */
 int apply_dirs_open(struct apply_dirs *d, const char *path, bool make, enum overlay_xattrs xattrs,
 		    struct apply_place *ret, struct err *err);
@@ -264,14 +271,18 @@ int apply_dirs_open(struct apply_dirs *d, const char *path, bool make, enum over
 int apply_dirs_add(struct apply_dirs *d, const struct apply_place *parent, const char *name,
 		   const char *path, struct apply_place *ret, struct err *err);
 
+/* Hides what the layers beneath have in the directory; `anew`: and that it is theirs at all. */
+int apply_dirs_set_opaque(const struct apply_place *place, enum overlay_xattrs xattrs, bool anew,
+			  struct err *err);
+
 /* Before parent/name, of inode `ino`, is removed: it and all in it are no longer ours. */
 void apply_dirs_forget(struct apply_dirs *d, uint64_t ino);
 
 /* After a directory or a symlink was removed: names may mean something else now. */
 void apply_dirs_forget_names(struct apply_dirs *d);
 
-/* Gives all directories their owner, mode and times; adds what they take on disk, and the paths of the
- * implied ones, sorted. */
+/* Gives all directories their owner, mode and times, implied ones those of the layers beneath where these
+ * are known; adds what they take on disk, and the paths of those that are still implied, sorted. */
 int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct err *err);
 
 /* ---- xattrs ---- */
@@ -311,6 +322,7 @@ struct applier {
 	bool has_digest;
 	uint64_t hashed_holes; /* bytes */
 	bool recount;	       /* something that was counted has been replaced */
+	void *copies;	       /* see apply_copy_up */
 };
 
 /* -EBADMSG, -EFBIG: words say why no entry may be called this. */
@@ -321,12 +333,35 @@ int apply_name_set(struct apply_name *name, const char *path, const struct apply
 int apply_clear(struct applier *a, const struct apply_place *place, const char *name,
 		struct err *err);
 
-/* The entry, in the place of what has its name. apply_hardlink: -ENOENT where the target is not in this
- * layer. */
+/* The entry, in the place of what has its name. apply_hardlink: APPLY_NEEDS_PARENT where the target is not
+ * in this layer; -ENOENT where it is not beneath it either. */
 int apply_file(struct applier *a, const struct apply_place *place, struct err *err);
 int apply_symlink(struct applier *a, const struct apply_place *place, struct err *err);
 int apply_hardlink(struct applier *a, const struct apply_place *place, struct err *err);
 int apply_node(struct applier *a, const struct apply_place *place, struct err *err);
+
+/* ---- the layers beneath ---- */
+
+/* What they have by this name in the directory, as far as this layer does not hide it. For apply_dirs with
+ * a parent. */
+int apply_parent_find(struct apply_dirs *d, const struct apply_dir *dir, const char *name,
+		      struct stack_found *ret, struct err *err);
+
+/*
+ * Copies what was found to place/name, as link(2) on a mounted overlay does first, and counts it. It is
+ * remembered: the copy is not an entry of this layer, so a whiteout that follows takes it away.
+ */
+int apply_copy_up(struct applier *a, const struct apply_place *place,
+		  const struct stack_found *found, struct stat *ret_st, struct err *err);
+
+/* Whether place/name, of inode `ino`, is such a copy; and that it is no more. */
+bool apply_is_copy(const struct applier *a, const struct apply_place *place, const char *name,
+		   uint64_t ino);
+void apply_forget_copy(struct applier *a, const struct apply_place *place, const char *name,
+		       uint64_t ino);
+void apply_copies_release(struct applier *a);
+
+/* ---- metadata ---- */
 
 /* The entry's owner and times, and `mode` (07777), for place/name, which is neither a directory nor a
  * regular file; counts it. */

@@ -75,4 +75,15 @@ const char *tree_printable(const char *name, struct tree_text *text);
  * `from`, for which an O_PATH descriptor will do. */
 int tree_copy_dir_metadata(int from_fd, int to_fd, struct err *err);
 
+/* The xattrs alone, of directories or files. */
+int tree_copy_xattrs(int from_fd, int to_fd, struct err *err);
+
+/*
+ * Copies from_fd/name, which is no directory, to the same name in to_fd, where there is none: type,
+ * contents (shared where the filesystem can, holes kept), owner, mode, mtime (as access time too), link
+ * text, device numbers; a file's xattrs but overlayfs's own. Not followed, not synced. On failure part of
+ * it may stand.
+ */
+int tree_copy_leaf(int from_fd, const char *name, int to_fd, struct err *err);
+
 #endif

@@ -475,7 +475,7 @@ static void hard_links_lead_to_any_type_but_directories(void **state)
 	assert_refused(&root, -EBADMSG, "hard link to a directory");
 }
 
-static void a_hard_link_out_of_the_layer_is_enoent(void **state)
+static void a_hard_link_out_of_the_layer_needs_a_parent(void **state)
 {
 	static const char *const targets[] = { "missing", "d/missing", "no/dir",
 					       "file/x",  "hidden",    "/etc/passwd" };
@@ -488,7 +488,7 @@ static void a_hard_link_out_of_the_layer_is_enoent(void **state)
 		tar_put_file(&l.tar, "file", "x");
 		tar_put_file(&l.tar, ".wh.hidden", "");
 		tar_put_hardlink(&l.tar, "link", targets[i]);
-		assert_refused(&l, -ENOENT, "not in this layer");
+		assert_refused(&l, APPLY_NEEDS_PARENT, "not in this layer");
 		assert_words(&l.err, targets[i]);
 		assert_false(exists("root/link"));
 		assert_int_equal(tree_remove_at(AT_FDCWD, "root", NULL), 0);
@@ -601,7 +601,8 @@ static void a_whiteout_and_a_directory_are_an_opaque_directory(void **state)
 	assert_contents("root/implied/deep/x", "x");
 	assert_not_opaque("root/implied/deep");
 	assert_not_opaque("root/ordinary");
-	assert_implied(&l, "implied implied/deep ");
+	/* It is not the one that was deleted: the layers beneath do not say what it is. */
+	assert_implied(&l, "");
 }
 
 static void opaque_markers_count_wherever_they_stand(void **state)
@@ -615,17 +616,30 @@ static void opaque_markers_count_wherever_they_stand(void **state)
 	tar_put_file(&l.tar, "late/x", "x");
 	tar_put_file(&l.tar, "late/.wh..wh..opq", "");
 	tar_put_file(&l.tar, "alone/.wh..wh..opq", "");
-	tar_put_file(&l.tar, ".wh..wh..opq", "");
+	tar_put_file(&l.tar, "alone/deep/x", "x");
 	assert_applies(&l);
 	assert_opaque("root/early");
 	assert_opaque("root/late");
 	assert_contents("root/late/x", "x");
 	assert_opaque("root/alone");
-	assert_opaque("root");
+	/* The mark hides what is in it, and so the deeper one; it is still the one it was. */
 	assert_implied(&l, "alone ");
 	assert_false(exists("root/late/.wh..wh..opq"));
 	/* The mark survives a second entry for the directory. */
 	assert_mode("root/early", S_IFDIR | 0755);
+}
+
+static void an_opaque_root_hides_all_that_others_could_say(void **state)
+{
+	auto_layer struct layer l = { 0 };
+
+	needs_root();
+	tar_put_file(&l.tar, "dir/x", "x");
+	tar_put_file(&l.tar, ".wh..wh..opq", "");
+	assert_applies(&l);
+	assert_opaque("root");
+	assert_false(l.result.root_implied);
+	assert_implied(&l, "");
 }
 
 static void user_xattrs_mark_where_asked_for(void **state)
@@ -968,7 +982,7 @@ static void hard_links_never_leave_the_root(void **state)
 				 i == 1 ? dots :
 				 i == 2 ? "out/victim" :
 					  "self/exe");
-		assert_refused(&l, -ENOENT, "not in this layer");
+		assert_refused(&l, APPLY_NEEDS_PARENT, "not in this layer");
 		assert_victims_are_well();
 		assert_int_equal(tree_remove_at(AT_FDCWD, "root", NULL), 0);
 	}
@@ -1131,7 +1145,7 @@ static void words_about_hostile_names_are_harmless(void **state)
 
 	needs_root();
 	tar_put_hardlink(&l.tar, "x\033]0;owned\007", "y\033[2J");
-	assert_refused(&l, -ENOENT, "x\\033]0;owned\\007");
+	assert_refused(&l, APPLY_NEEDS_PARENT, "x\\033]0;owned\\007");
 	assert_words(&l.err, "y\\033[2J");
 	assert_null(strchr(l.err.text, '\033'));
 }
@@ -1541,13 +1555,14 @@ static const struct CMUnitTest tests[] = {
 	sandbox_test(large_files_are_whole),
 	sandbox_test(hard_links_share_an_inode_wherever_they_point),
 	sandbox_test(hard_links_lead_to_any_type_but_directories),
-	sandbox_test(a_hard_link_out_of_the_layer_is_enoent),
+	sandbox_test(a_hard_link_out_of_the_layer_needs_a_parent),
 	sandbox_test(a_hard_link_to_itself_changes_nothing),
 	sandbox_test(a_hard_link_replaces_what_has_its_name),
 	sandbox_test(whiteouts_become_devices_of_the_entry_s_owner),
 	sandbox_test(an_entry_wins_over_its_whiteout_in_either_order),
 	sandbox_test(a_whiteout_and_a_directory_are_an_opaque_directory),
 	sandbox_test(opaque_markers_count_wherever_they_stand),
+	sandbox_test(an_opaque_root_hides_all_that_others_could_say),
 	sandbox_test(user_xattrs_mark_where_asked_for),
 	sandbox_test(aufs_leftovers_are_skipped),
 	sandbox_test(impossible_whiteouts_are_refused),
