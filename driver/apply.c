@@ -153,6 +153,7 @@ static int set_directory(struct applier *a, const struct apply_place *self, stru
 	dir->mtime = entry->mtime;
 	if (!again && !entry->xattr_count)
 		return 0;
+	dir->xattrs = true;
 	return apply_xattrs(self->fd, entry, again, &a->limits, &a->result.dropped_xattrs, err);
 }
 
@@ -327,6 +328,7 @@ static void applier_release(struct applier *a)
 	apply_pipe_release(&a->pipe);
 	apply_dirs_release(&a->dirs);
 	apply_copies_release(a);
+	buf_release(&a->note_path);
 	name_release(&a->name);
 	name_release(&a->target);
 	apply_result_release(&a->result);
@@ -356,6 +358,8 @@ int apply(tar_read *read, void *arg, int root_fd, const struct apply_options *op
 		r = count_again(&a, &usage, err);
 	if (r == 0)
 		r = apply_dirs_finish(&a.dirs, &a.result, err);
+	if (r == 0)
+		r = apply_note_dirs(&a, err);
 	if (r < 0)
 		return r;
 	/* An opaque root is a statement about the root. */

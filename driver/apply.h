@@ -51,6 +51,7 @@
 #include "driver/base/buf.h"
 #include "driver/base/digest.h"
 #include "driver/base/err.h"
+#include "driver/contents.h"
 #include "driver/stack.h"
 #include "driver/tar.h"
 #include "driver/whiteout.h"
@@ -87,7 +88,9 @@ struct apply_options {
 	struct stack
 		*parent; /* the layers beneath, to bind this one to; NULL: it is to stand alone */
 	struct apply_limits limits;
-	const atomic_bool *cancelled; /* NULL, or looked at now and then: -ECANCELED */
+	struct contents_writer *contents; /* NULL, or told all that is made; finishing it is the
+					   * caller's */
+	const atomic_bool *cancelled;	  /* NULL, or looked at now and then: -ECANCELED */
 	bool threads; /* two more than the caller's, for a layer of any size: worth it from 1 MiB on */
 	/* NULL, or called with the bytes read so far, at most once a block; by any thread, never two */
 	void (*progress)(void *arg, uint64_t compressed_bytes);

@@ -92,8 +92,7 @@ static int record(struct apply_dirs *d, struct apply_dir *parent, const char *na
 	return 0;
 }
 
-/* Its path from the root, without a leading slash; the root's is "". The caller frees. */
-static char *path_of(const struct apply_dir *dir)
+char *apply_dir_path(const struct apply_dir *dir)
 {
 	size_t at = dir->path_bytes;
 	char *path = malloc(at + 1);
@@ -114,7 +113,7 @@ static char *path_of(const struct apply_dir *dir)
 
 static int open_recorded(const struct apply_dirs *d, const struct apply_dir *dir, struct err *err)
 {
-	auto_free char *path = path_of(dir);
+	auto_free char *path = apply_dir_path(dir);
 
 	return path ? tree_open_dir(d->root_fd, path, err) : fail_oom(err);
 }
@@ -548,6 +547,7 @@ static int settle_dir(struct apply_dirs *d, struct apply_dir *dir, struct err *e
 	dir->uid = st.st_uid;
 	dir->gid = st.st_gid;
 	dir->mtime = st.st_mtim;
+	dir->xattrs = true;
 	return tree_copy_xattrs(from_fd, to_fd, err);
 }
 
@@ -583,7 +583,7 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before) {
 		if (!is_listed(dir))
 			continue;
-		paths[done] = path_of(dir);
+		paths[done] = apply_dir_path(dir);
 		if (!paths[done++])
 			r = fail_oom(err);
 	}

@@ -38,7 +38,7 @@ int apply_clear(struct applier *a, const struct apply_place *place, const char *
 	if (r < 0)
 		return r;
 	a->recount = true;
-	return 0;
+	return apply_note_removed(a, place, name, err);
 }
 
 /* ---- files ---- */
@@ -132,14 +132,14 @@ int apply_file(struct applier *a, const struct apply_place *place, struct err *e
 	a->has_digest = true;
 	r = entry->size ? fill(a, &write, err) : 0;
 	apply_stream_end_piece(&a->stream, a->digest);
-	if (write.fd < 0)
-		return r;
 	if (r < 0) {
 		auto_close_fn(&write.fd);
 		return r;
 	}
 	write.last = true;
-	return apply_writer_put(&a->writer, &write, a->name.path, err);
+	if (write.fd >= 0)
+		r = apply_writer_put(&a->writer, &write, a->name.path, err);
+	return r < 0 ? r : apply_note_file(a, place, err);
 }
 
 /* ---- what has no contents ---- */
@@ -151,6 +151,7 @@ int apply_metadata(struct applier *a, const struct apply_place *place, const cha
 	struct timespec times[2] = { entry->mtime, entry->mtime };
 	bool chowned = false;
 	struct stat st;
+	int r;
 
 	if (fstatat(place->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "look at what was made: %m");
@@ -167,7 +168,8 @@ int apply_metadata(struct applier *a, const struct apply_place *place, const cha
 	if (utimensat(place->fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "set the times: %m");
 	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;
-	return apply_no_xattrs(entry, &a->limits, &a->result.dropped_xattrs, err);
+	r = apply_no_xattrs(entry, &a->limits, &a->result.dropped_xattrs, err);
+	return r < 0 ? r : apply_note_node(a, place, name, &st, mode, err);
 }
 
 int apply_symlink(struct applier *a, const struct apply_place *place, struct err *err)
@@ -303,5 +305,5 @@ int apply_hardlink(struct applier *a, const struct apply_place *place, struct er
 	}
 	if (r < 0)
 		return errno == ENOENT ? not_here(a, err) : fail(err, -errno, "link: %m");
-	return 0;
+	return apply_note_link(a, &to, &from, err);
 }

@@ -10,6 +10,7 @@
  *	apply_entry.c	what is not a directory: made, owned, dated, counted
  *	apply_parent.c	what the layers beneath have by a name, and copies of it
  *	apply_xattr.c	which xattrs are kept, and setting them
+ *	apply_note.c	what was made, told to driver/contents
  */
 #ifndef DRIVER_APPLY_INTERNAL_H
 #define DRIVER_APPLY_INTERNAL_H
@@ -125,6 +126,8 @@ ssize_t apply_stream_read(void *arg, const void **ret_block, struct err *err);
  * apply_stream_end_piece gives. */
 void apply_stream_piece(struct apply_stream *s, const char *block, size_t len);
 void apply_stream_zeros(struct apply_stream *s, uint64_t len);
+/* Bytes that do not come from the tar. */
+void apply_stream_own_piece(struct apply_stream *s, const void *data, size_t len);
 void apply_stream_end_piece(struct apply_stream *s, uint8_t ret[DIGEST_PIECE_BYTES]);
 
 /* The chunk that the piece lies in, or NULL: it is the tar reader's own, and short-lived. */
@@ -218,6 +221,7 @@ struct apply_dir {
 	bool opaque;  /* nothing in it comes from the layers beneath */
 	bool anew;    /* opaque, and not what they call so: that was deleted in this layer */
 	bool gone;    /* replaced by something else, or in something that was */
+	bool xattrs;  /* it may have some that layers set */
 	mode_t mode;  /* what it is to have at the end */
 	uid_t uid;
 	gid_t gid;
@@ -266,6 +270,10 @@ void apply_dirs_release(struct apply_dirs *d);
 int apply_dirs_open(struct apply_dirs *d, const char *path, bool make, enum overlay_xattrs xattrs,
 		    struct apply_place *ret, struct err *err);
 
+/* Its path from the root, without a leading slash; the root's is "". The caller frees; NULL: out of
+ * memory. */
+char *apply_dir_path(const struct apply_dir *dir);
+
 /* The directory parent/name, which exists: opened, recorded as implied where it is new to us, and found
  * under `path` (NULL: not) by later lookups. */
 int apply_dirs_add(struct apply_dirs *d, const struct apply_place *parent, const char *name,
@@ -286,6 +294,9 @@ void apply_dirs_forget_names(struct apply_dirs *d);
 int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct err *err);
 
 /* ---- xattrs ---- */
+
+/* Whether layers may set it. */
+bool apply_keeps_xattr(const char *name);
 
 /* Sets those of the entry that are kept; counts the others in *dropped. `replace`: removes from the file or
  * directory what an earlier entry set. */
@@ -320,9 +331,12 @@ struct applier {
 	struct apply_result result;
 	uint8_t digest[DIGEST_PIECE_BYTES]; /* of the file's contents, where has_digest */
 	bool has_digest;
-	uint64_t hashed_holes; /* bytes */
-	bool recount;	       /* something that was counted has been replaced */
-	void *copies;	       /* see apply_copy_up */
+	uint64_t hashed_holes;		  /* bytes */
+	bool recount;			  /* something that was counted has been replaced */
+	void *copies;			  /* see apply_copy_up */
+	struct buf note_path;		  /* the path of what was noted last */
+	const struct apply_dir *note_dir; /* of which this is the path, up to note_dir_len */
+	size_t note_dir_len;
 };
 
 /* -EBADMSG, -EFBIG: words say why no entry may be called this. */
@@ -367,5 +381,24 @@ void apply_copies_release(struct applier *a);
  * regular file; counts it. */
 int apply_metadata(struct applier *a, const struct apply_place *place, const char *name,
 		   mode_t mode, struct err *err);
+
+/* ---- notes ---- */
+
+/* Each does nothing where nobody wants to know (apply_options.contents). */
+
+/* The entry, a file with the digest in a->digest; or what place/name, with `mode`, is. */
+int apply_note_file(struct applier *a, const struct apply_place *place, struct err *err);
+int apply_note_node(struct applier *a, const struct apply_place *place, const char *name,
+		    const struct stat *st, mode_t mode, struct err *err);
+/* The entry, a hard link to target/a->target.last. */
+int apply_note_link(struct applier *a, const struct apply_place *place,
+		    const struct apply_place *target, struct err *err);
+/* place/name and all in it is gone; a copy of a file of the layers beneath is there; the directories, when
+ * they are what they are to be. */
+int apply_note_removed(struct applier *a, const struct apply_place *place, const char *name,
+		       struct err *err);
+int apply_note_copy(struct applier *a, const struct apply_place *place, const char *name,
+		    const struct stat *st, struct err *err);
+int apply_note_dirs(struct applier *a, struct err *err);
 
 #endif

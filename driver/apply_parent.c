@@ -148,5 +148,5 @@ int apply_copy_up(struct applier *a, const struct apply_place *place,
 		a->result.bytes += (uint64_t)st.st_size;
 	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;
 	*ret_st = st;
-	return 0;
+	return apply_note_copy(a, place, found->name, &st, err);
 }

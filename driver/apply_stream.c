@@ -212,6 +212,11 @@ void apply_stream_zeros(struct apply_stream *s, uint64_t len)
 	}
 }
 
+void apply_stream_own_piece(struct apply_stream *s, const void *data, size_t len)
+{
+	digest_pair_piece(s->digests, data, len);
+}
+
 void apply_stream_end_piece(struct apply_stream *s, uint8_t ret[DIGEST_PIECE_BYTES])
 {
 	digest_pair_end_piece(s->digests, ret);

@@ -33,6 +33,11 @@ static enum verdict judge(const char *name)
 	return DROP;
 }
 
+bool apply_keeps_xattr(const char *name)
+{
+	return judge(name) == KEEP;
+}
+
 static int check(const struct tar_xattr *xattr, const struct apply_limits *limits, struct err *err)
 {
 	struct tree_text name;
