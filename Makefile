@@ -8,7 +8,8 @@
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
 #   make bench            commands and unpacking beside others' (needs root; makes 4 GB of images, once)
-#   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir, includedir
+#   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir,
+#                         libexecdir, includedir
 #   make setup            installs what building and testing need
 #   make clean            removes build/, but for the images of tests and benchmarks
 #
@@ -29,6 +30,7 @@ MAJOR = $(firstword $(subst ., ,$(VERSION)))
 prefix = /usr/local
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib
+libexecdir = $(prefix)/libexec/overlaid
 includedir = $(prefix)/include
 INSTALL = install
 
@@ -60,6 +62,7 @@ fortify := $(if $(SAN),,$(if $(optimised),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 
 cflags = -std=gnu11 -fPIC -pthread -fstack-protector-strong $(warnings) $(sanitize) \
 	-I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DOVERLAID_VERSION='"$(VERSION)"' \
+	-DOVERLAID_LIBEXECDIR='"$(libexecdir)"' \
 	-include driver/base/banned.h $(fortify) $(CPPFLAGS) $(CFLAGS)
 ldflags = -pthread -Wl,-O1,--as-needed,--hash-style=gnu,-z,relro,-z,now $(sanitize) $(LDFLAGS)
 
@@ -78,12 +81,13 @@ cmd_src := $(wildcard cmd/*.c cmd/serve/*.c)
 unit_src := $(wildcard tests/unit/*_test.c)
 unit_shared_src := $(filter-out $(unit_src),$(wildcard tests/unit/*.c))
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
+unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
 bats := $(wildcard tests/integration/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 all_src := $(base_src) $(driver_src) $(graph_src) $(cmd_src) $(unit_src) $(unit_shared_src) \
-	$(tool_src) $(tool_shared_src)
+	$(unpack_src) $(tool_src) $(tool_shared_src)
 all_objects := $(call objects,$(all_src))
 library_objects := $(call objects,$(base_src) $(driver_src) $(graph_src))
 
@@ -91,6 +95,7 @@ layers := $(B)/libgraph.a $(B)/libdriver.a $(B)/libbase.a
 shared := $(B)/liboverlaid.so.$(VERSION)
 static := $(B)/liboverlaid.a
 program := $(B)/overlaid
+unpack := $(B)/overlaid-unpack
 unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
@@ -100,7 +105,7 @@ tools := $(patsubst %.c,$(B)/%,$(tool_src))
 .SECONDARY:
 .SUFFIXES:
 
-all: library $(program)
+all: library $(program) $(unpack)
 
 library: $(shared) $(static)
 
@@ -162,10 +167,16 @@ STATIC ?= 1
 archive = $(if $(STATIC),$(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)))
 either = $(or $(call archive,$(1)),$(2))
 link_program = $(CC) $(ldflags) $(1) -o $(2) $(call objects,$(cmd_src)) $(B)/libbase.a -L$(B) \
-	$(if $(STATIC),$(static),-loverlaid) -lcap $(call either,sqlite3,-lsqlite3) \
+	$(if $(STATIC),$(static),-loverlaid) $(call either,cap,-lcap) $(call either,sqlite3,-lsqlite3) \
 	$(call either,yajl_s,-lyajl) -ldl -lm
 $(program): $(call objects,$(cmd_src)) $(B)/libbase.a $(shared) $(static) $(B)/flags
 	$(call say,LINK)$(call link_program,-Wl$(comma)-rpath$(comma)'$$ORIGIN',$@)
+
+# What unpacks layers, started by the library.
+link_unpack = $(CC) $(ldflags) -o $(1) $(call objects,$(unpack_src)) $(B)/libdriver.a $(B)/libbase.a \
+	$(call either,cap,-lcap) $(call either,yajl_s,-lyajl) -ldl -lm
+$(unpack): $(call objects,$(unpack_src)) $(B)/libdriver.a $(B)/libbase.a $(B)/flags
+	$(call say,LINK)$(call link_unpack,$@)
 
 # The command line but for its main(), for the unit tests.
 $(B)/libcmd.a: $(call objects,$(filter-out cmd/main.c,$(cmd_src))) $(B)/flags
@@ -242,9 +253,11 @@ bench: all $(tools)
 install_rpath = $(if $(filter /usr,$(prefix)),,-Wl$(comma)-rpath$(comma)$(libdir))
 
 install: all
-	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir) \
+		$(DESTDIR)$(libexecdir)
 	$(call link_program,$(install_rpath),$(B)/overlaid.install)
 	$(INSTALL) -m 755 $(B)/overlaid.install $(DESTDIR)$(bindir)/overlaid
+	$(INSTALL) -m 755 $(unpack) $(DESTDIR)$(libexecdir)/
 	$(INSTALL) -m 755 $(shared) $(DESTDIR)$(libdir)/
 	ln -sf $(notdir $(shared)) $(DESTDIR)$(libdir)/liboverlaid.so.$(MAJOR)
 	ln -sf $(notdir $(shared)) $(DESTDIR)$(libdir)/liboverlaid.so

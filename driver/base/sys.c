@@ -84,3 +84,28 @@ int sys_pidfd_open(pid_t pid)
 {
 	return result(syscall(SYS_pidfd_open, pid, 0));
 }
+
+int sys_close_range(unsigned int first, unsigned int last)
+{
+	return result(syscall(SYS_close_range, first, last, 0));
+}
+
+int sys_landlock_create_ruleset(const void *attr, size_t size, uint32_t flags)
+{
+	return result(syscall(SYS_landlock_create_ruleset, attr, size, flags));
+}
+
+int sys_landlock_add_rule(int ruleset_fd, int type, const void *attr, uint32_t flags)
+{
+	return result(syscall(SYS_landlock_add_rule, ruleset_fd, type, attr, flags));
+}
+
+int sys_landlock_restrict_self(int ruleset_fd, uint32_t flags)
+{
+	return result(syscall(SYS_landlock_restrict_self, ruleset_fd, flags));
+}
+
+int sys_seccomp(unsigned int operation, unsigned int flags, void *args)
+{
+	return result(syscall(SYS_seccomp, operation, flags, args));
+}

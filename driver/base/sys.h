@@ -55,4 +55,14 @@ int sys_own_fs(void);
  * or -errno. */
 int sys_pidfd_open(pid_t pid);
 
+/* close_range(2) of both ends and all between. */
+int sys_close_range(unsigned int first, unsigned int last);
+
+/* landlock_create_ruleset(2) (a descriptor, or the ABI's version), landlock_add_rule(2),
+ * landlock_restrict_self(2), seccomp(2). */
+int sys_landlock_create_ruleset(const void *attr, size_t size, uint32_t flags);
+int sys_landlock_add_rule(int ruleset_fd, int type, const void *attr, uint32_t flags);
+int sys_landlock_restrict_self(int ruleset_fd, uint32_t flags);
+int sys_seccomp(unsigned int operation, unsigned int flags, void *args);
+
 #endif

@@ -36,6 +36,7 @@ struct block_reader {
 	off_t offset;
 	off_t size; /* block_skip only */
 	char *block;
+	size_t block_len; /* what was read last; it ends at `offset` */
 };
 
 static ssize_t block_read(void *arg, const void **ret_block, struct err *err)
@@ -46,6 +47,7 @@ static ssize_t block_read(void *arg, const void **ret_block, struct err *err)
 	if (n < 0)
 		return fail(err, (int)n, "read: %m");
 	reader->offset += n;
+	reader->block_len = (size_t)n;
 	*ret_block = reader->block;
 	return n;
 }
@@ -280,6 +282,7 @@ struct member_stream {
 	int fd; /* of a file in a directory; -EBADF: a member of an archive */
 	struct block_reader reader;
 	struct tar *tar;
+	bool sparse;
 	int64_t left;	  /* bytes still promised; -1: any number */
 	int64_t position; /* in the member: a gap in an archive's sparse member is zeros */
 	int64_t end;
@@ -380,7 +383,35 @@ static int open_in_archive(struct member_stream *s, struct err *err)
 		r = tar_next(s->tar, &entry, err);
 	if (r == 0)
 		r = fail(err, -EBADMSG, "the archive changed while it was read");
+	else if (r == 1)
+		s->sparse = entry->sparse;
 	return r < 0 ? err_prefix(err, r, "%s: %s", s->members->what, s->name) : 0;
+}
+
+/* Whether the stream's bytes lie in one piece, and where. */
+static void find_piece(struct member_stream *s, struct source_stream *ret)
+{
+	const char *begin = s->reader.block, *end = begin + s->reader.block_len;
+	const void *block;
+	struct stat st;
+
+	if (s->fd >= 0) {
+		if (fstat(s->fd, &st) < 0 || (s->left >= 0 && st.st_size > s->left))
+			return;
+		ret->fd = s->fd;
+		ret->size = st.st_size;
+		return;
+	}
+	/* A sparse member, or one that the tar reader had to put together, is read through it. */
+	if (s->sparse || (s->left >= 0 && s->end > s->left) ||
+	    tar_data(s->tar, &block, &s->pending_len, &s->pending_offset, NULL) != 1)
+		return;
+	s->pending = s->pending_len > 0 ? block : NULL;
+	if ((const char *)block < begin || (const char *)block >= end || s->pending_offset)
+		return;
+	ret->fd = s->members->fd;
+	ret->offset = s->reader.offset - (end - (const char *)block);
+	ret->size = s->end;
 }
 
 int members_stream(struct members *m, const char *name, int64_t max_bytes,
@@ -412,7 +443,9 @@ int members_stream(struct members *m, const char *name, int64_t max_bytes,
 	*ret = (struct source_stream){ .read = m->directory ? file_stream_read :
 							      archive_stream_read,
 				       .arg = s,
-				       .close = stream_close };
+				       .close = stream_close,
+				       .fd = -EBADF };
+	find_piece(s, ret);
 	return 0;
 }
 

@@ -107,6 +107,9 @@ struct source_stream {
 	tar_read *read;
 	void *arg;
 	void (*close)(void *arg);
+	/* Where the same bytes lie in a file, if they do in one piece; fd -EBADF: not so. Open until close. */
+	int fd;
+	int64_t offset, size;
 };
 void source_stream_close(struct source_stream *stream);
 #define auto_stream AUTO(source_stream_close)
