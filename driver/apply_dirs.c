@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "driver/base/auto.h"
+#include "driver/base/sys.h"
 
 #define LINKS_MAX     40 /* followed for one path, as in the kernel */
 #define REST_MAX      ((size_t)LINKS_MAX * PATH_MAX)
@@ -485,6 +486,7 @@ static int finish_dir(int parent_fd, const char *name, const struct apply_dir *d
 	struct tree_text text;
 	bool owned = true;
 	struct stat st;
+	int r = 0;
 
 	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
@@ -495,9 +497,10 @@ static int finish_dir(int parent_fd, const char *name, const struct apply_dir *d
 				    tree_printable(name, &text), dir->uid, dir->gid);
 		owned = false;
 	}
-	if ((!owned || (st.st_mode & 07777) != dir->mode) &&
-	    fchmodat(parent_fd, name, dir->mode, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail(err, -errno, "set the mode of directory %s: %m",
+	if (!owned || (st.st_mode & 07777) != dir->mode)
+		r = sys_chmod_at(parent_fd, name, dir->mode);
+	if (r < 0)
+		return fail(err, r, "set the mode of directory %s: %m",
 			    tree_printable(name, &text));
 	if (utimensat(parent_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "set the times of directory %s: %m",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "driver/base/auto.h"
+#include "driver/base/sys.h"
 
 #define STAT_BLOCK 512 /* the unit of st_blocks, whatever the filesystem */
 
@@ -162,9 +163,11 @@ int apply_metadata(struct applier *a, const struct apply_place *place, const cha
 		chowned = true;
 	}
 	/* A change of owner takes setuid and setgid away. */
-	if (!S_ISLNK(st.st_mode) && ((st.st_mode & 07777) != mode || (chowned && (mode & 06000))) &&
-	    fchmodat(place->fd, name, mode, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail(err, -errno, "set the mode: %m");
+	if (!S_ISLNK(st.st_mode) && ((st.st_mode & 07777) != mode || (chowned && (mode & 06000)))) {
+		r = sys_chmod_at(place->fd, name, mode);
+		if (r < 0)
+			return fail(err, r, "set the mode: %m");
+	}
 	if (utimensat(place->fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "set the times: %m");
 	a->result.disk_bytes += (uint64_t)st.st_blocks * STAT_BLOCK;

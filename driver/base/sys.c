@@ -4,8 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SYS_fchmodat2 /* Linux 6.6; one number for all */
+#define SYS_fchmodat2 452
+#endif
 
 /* The kernel gives EAGAIN when a rename or mount raced with a scoped lookup; only an attacker who
  * never stops gets this far. */
@@ -51,6 +56,23 @@ int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to, uns
 int sys_open_tree(int dirfd, const char *path, unsigned int flags)
 {
 	return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
+}
+
+int sys_chmod_at(int dirfd, const char *name, mode_t mode)
+{
+	struct stat st;
+	int r = result(syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW));
+
+	/* A filter that does not know it says EPERM; so may the kernel mean it, and then says so again. */
+	if (r == -EOPNOTSUPP)
+		return -ELOOP;
+	if (r != -ENOSYS && r != -EPERM)
+		return r;
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	return fchmodat(dirfd, name, mode, 0) < 0 ? -errno : 0;
 }
 
 int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, struct mount_attr *attr,

@@ -55,6 +55,13 @@ int sys_own_fs(void);
  * or -errno. */
 int sys_pidfd_open(pid_t pid);
 
+/*
+ * The mode of dirfd/name, which is never followed: -ELOOP where it is a symlink. glibc's fchmodat wants
+ * /proc for this. Before Linux 6.6, where the kernel cannot, it is looked at first: then nobody else may
+ * change the directory meanwhile.
+ */
+int sys_chmod_at(int dirfd, const char *name, mode_t mode);
+
 /* close_range(2) of both ends and all between. */
 int sys_close_range(unsigned int first, unsigned int last);
 
