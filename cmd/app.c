@@ -12,7 +12,7 @@ static void print_words(const char *prefix, const char *words)
 	auto_buf struct buf text = { 0 };
 
 	(void)buf_puts(&text, prefix);
-	append_visible(&text, words, ESCAPE_KEEP_NEWLINE | ESCAPE_KEEP_TAB);
+	append_visible(&text, words, 0);
 	(void)fflush(stdout); /* what was said before is to stand before */
 	(void)fprintf(stderr, "%s\n", buf_text(&text));
 }

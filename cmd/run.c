@@ -191,7 +191,7 @@ static void complain(const struct err *err)
 	auto_buf struct buf text = { 0 };
 
 	(void)buf_puts(&text, "overlaid: ");
-	append_visible(&text, err->text, ESCAPE_KEEP_NEWLINE);
+	append_visible(&text, err->text, 0);
 	(void)buf_putc(&text, '\n');
 	(void)write_full(STDERR_FILENO, buf_text(&text), text.len);
 }
