@@ -26,13 +26,13 @@ attacks_setup_file() { # group...
 	ROOT=$BATS_FILE_TMPDIR/empty
 	ov images >/dev/null
 	store_listing >"$BATS_FILE_TMPDIR/before"
-	look_outside >"$BATS_FILE_TMPDIR/outside"
 }
 
 attacks_setup() {
 	common_setup
 	need_root
 	need python3 jq sqlite3 strace zstd setfattr
+	look_outside >"$BATS_TEST_TMPDIR/outside"
 }
 
 # The canary with every attribute, times of change included; and what was made where nobody should.
@@ -89,7 +89,7 @@ assert_outcome() {
 		;;
 	*) fail "status $status: $stderr" ;;
 	esac
-	assert_same "$BATS_FILE_TMPDIR/outside" <(look_outside)
+	assert_same "$BATS_TEST_TMPDIR/outside" <(look_outside)
 }
 
 # On a store that is empty but for what opening it makes.
