@@ -23,7 +23,7 @@ traced() { # file...
 # Runs a program under strace, and looks at what it did.
 watch() { # command...
 	rm -rf "$DIR/trace" && mkdir "$DIR/trace"
-	(cd "$DIR" && LC_ALL=C PATH=/usr/bin strace -f -ff -y -v -s 8192 -e trace=%file,connect,bind -o "$DIR/trace/t" "$@" >/dev/null 2>&1) || true
+	(cd "$DIR" && LC_ALL=C PATH=/usr/bin strace -f -ff -y -v -s 8192 -e "trace=$("$TOP/tests/lib/traced" --calls)" -o "$DIR/trace/t" "$@" >/dev/null 2>&1) || true
 	run traced "$DIR"/trace/t.*
 }
 
@@ -180,4 +180,56 @@ passes() {
 	printf '%s\n' "openat(3<$TREE>, \"f\", O_RDONLY|O_NOFOLLOW|O_PATH) = 7<$TREE/f>" 'chmod("/proc/self/fd/7", 0777) = 0' >"$DIR/two"
 	run traced "$DIR/two"
 	passes
+}
+
+# ---- views: a worker that is given mounts of its own, in which strace calls everything as if they were "/" ----
+
+# The lines of a worker that has opened the tree of a layer.
+worker() { # lines...
+	printf '%s\n' 'execve("/usr/bin/overlaid-unpack", ["overlaid-unpack"], 0x1 /* 1 var */) = 0' 'chroot(".") = 0' \
+		"openat(4</>, \"$HEX\", O_RDONLY|O_NOFOLLOW|O_DIRECTORY) = 6</$HEX>" \
+		"openat(6</$HEX>, \"contents.zst\", O_WRONLY|O_CREAT|O_TRUNC, 0600) = 8</$HEX/contents.zst>" \
+		"openat(6</$HEX>, \"diff\", O_RDONLY|O_NOFOLLOW|O_DIRECTORY) = 7</$HEX/diff>" "$@" >"$DIR/lines"
+	run traced "$DIR/lines"
+}
+
+@test "in a worker's views everything is hostile, and known by what it was opened beneath" {
+	HEX=$(printf 'a%.0s' {1..64})
+	worker "openat2(7</$HEX/diff>, \"x/../y\", {flags=O_RDONLY, resolve=RESOLVE_IN_ROOT}, 24) = 9</$HEX/diff/y>" \
+		"openat(9</$HEX/diff/y>, \"f\", O_WRONLY|O_CREAT|O_EXCL, 0600) = 10</$HEX/diff/y/f>" \
+		"openat2(5</>, \"etc\", {flags=O_RDONLY, resolve=RESOLVE_IN_ROOT}, 24) = 11</etc>" \
+		'syscall_0x1c4(0x7, 0x7ffd, 0x1ff, 0x100, 0, 0) = 0'
+	passes
+	worker "openat(7</$HEX/diff>, \"x\", O_RDONLY) = 9</$HEX/diff/x>"
+	found_out "would follow a symlink"
+	worker "openat(7</$HEX/diff>, \"x\", O_RDONLY|O_NOFOLLOW) = 9</etc>"
+	found_out "what was opened is /etc"
+	worker "openat2(7</$HEX/diff>, \"x\", {flags=O_RDONLY, resolve=RESOLVE_IN_ROOT}, 24) = 9</$HEX>"
+	found_out "what was opened is /$HEX"
+	worker "openat(7</$HEX/diff>, \"..\", O_RDONLY) = 9</$HEX>"
+	found_out "more than a name"
+	worker "openat(4</>, \"..\", O_RDONLY) = 9</>"
+	found_out "it climbs"
+	worker 'openat(AT_FDCWD</>, "/etc/passwd", O_RDONLY) = 9</etc/passwd>'
+	found_out "outside: /etc/passwd"
+	worker "openat(5</etc>, \"passwd\", O_RDONLY) = 9</etc/passwd>"
+	found_out "would follow a symlink"
+	worker 'execve("/usr/bin/overlaid-unpack-not", ["x"], 0x1 /* 1 var */) = 0' 'execve("/bin/sh", ["sh"], 0x1 /* 1 var */) = 0'
+	found_out "outside: /bin/sh"
+	worker 'syscall_0x1c4(0x7, 0x7ffd, 0x1ff, 0, 0, 0) = 0'
+	found_out "strace does not know"
+}
+
+@test "a view that a program makes stands for what it is made of" {
+	printf '%s\n' "open_tree(16<$DIR/input>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH) = 21</>" \
+		'mount_setattr(21</>, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY}, 32) = 0</dev/null>' \
+		'openat(AT_FDCWD</x>, "/proc/self/fd/21", O_RDONLY|O_CLOEXEC) = 22</>' \
+		'openat2(22</>, "blobs", {flags=O_RDONLY, resolve=RESOLVE_IN_ROOT}, 24) = 23</blobs>' >"$DIR/lines"
+	run traced "$DIR/lines"
+	passes
+	echo 'openat(23</blobs>, "x", O_WRONLY|O_CREAT, 0600) = 24</blobs/x>' >>"$DIR/lines"
+	run traced "$DIR/lines"
+	found_out "outside: $DIR/input/blobs/x"
+	line "open_tree(16<$DIR/outside>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH) = 21</>"
+	found_out "what was opened is $DIR/outside"
 }

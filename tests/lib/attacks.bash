@@ -49,7 +49,7 @@ attempt() { # arguments...
 	local args=() command=()
 	mapfile -t args <"$ATTACKS/$BATS_TEST_DESCRIPTION.args"
 	[ -z "${TRACE-}" ] || command=(env "ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0" strace -f -ff -y -v -s 8192
-		-e trace=%file,connect,bind -o "$TRACE/t")
+		-e "trace=$("$TOP/tests/lib/traced" --calls)" -o "$TRACE/t")
 	timeout 120 "${command[@]}" "$OVERLAID" --root "$ROOT" --run "$RUN" --progress none "${args[@]}" "$@" </dev/null
 }
 
