@@ -27,6 +27,9 @@ struct name {
 };
 
 static const struct name syscalls[] = {
+	{ "capset", SYS_capset },
+	{ "chroot", SYS_chroot },
+	{ "close_range", SYS_close_range },
 	{ "copy_file_range", SYS_copy_file_range },
 	{ "fchmodat", SYS_fchmodat },
 	{ "fdatasync", SYS_fdatasync },
@@ -36,7 +39,9 @@ static const struct name syscalls[] = {
 	{ "fsync", SYS_fsync },
 	{ "getrandom", SYS_getrandom },
 	{ "ioctl", SYS_ioctl },
+	{ "landlock_add_rule", SYS_landlock_add_rule },
 	{ "landlock_create_ruleset", SYS_landlock_create_ruleset },
+	{ "landlock_restrict_self", SYS_landlock_restrict_self },
 	{ "linkat", SYS_linkat },
 	{ "mknodat", SYS_mknodat },
 	{ "mount", SYS_mount },
@@ -45,7 +50,10 @@ static const struct name syscalls[] = {
 	{ "open_tree", SYS_open_tree },
 	{ "openat2", SYS_openat2 },
 	{ "pidfd_open", SYS_pidfd_open },
+	{ "prctl", SYS_prctl },
+	{ "prlimit64", SYS_prlimit64 },
 	{ "renameat2", SYS_renameat2 },
+	{ "seccomp", SYS_seccomp },
 	{ "setxattr", SYS_setxattr },
 	{ "fsetxattr", SYS_fsetxattr },
 	{ "lsetxattr", SYS_lsetxattr },
@@ -58,12 +66,13 @@ static const struct name syscalls[] = {
 };
 
 static const struct name errors[] = {
-	{ "EACCES", EACCES }, { "EBADF", EBADF },     { "EBUSY", EBUSY },
-	{ "EINVAL", EINVAL }, { "EIO", EIO },	      { "ELOOP", ELOOP },
-	{ "EMFILE", EMFILE }, { "ENODEV", ENODEV },   { "ENOENT", ENOENT },
-	{ "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC },   { "ENOSYS", ENOSYS },
-	{ "EPERM", EPERM },   { "EROFS", EROFS },     { "EXDEV", EXDEV },
-	{ "EDQUOT", EDQUOT }, { "ENOTSUP", ENOTSUP }, { "EOPNOTSUPP", EOPNOTSUPP },
+	{ "E2BIG", E2BIG },	      { "EACCES", EACCES }, { "EBADF", EBADF },
+	{ "EBUSY", EBUSY },	      { "EINVAL", EINVAL }, { "EIO", EIO },
+	{ "ELOOP", ELOOP },	      { "EMFILE", EMFILE }, { "ENODEV", ENODEV },
+	{ "ENOENT", ENOENT },	      { "ENOMEM", ENOMEM }, { "ENOSPC", ENOSPC },
+	{ "ENOSYS", ENOSYS },	      { "EPERM", EPERM },   { "EROFS", EROFS },
+	{ "EXDEV", EXDEV },	      { "EDQUOT", EDQUOT }, { "ENOTSUP", ENOTSUP },
+	{ "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 static int find(const struct name *names, size_t count, const char *text, size_t len)
