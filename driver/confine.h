@@ -45,7 +45,7 @@ struct confine_plan {
 	const int *keep_fds; /* stay open too: the control socket. Nothing is opened beneath these */
 	size_t keep_count;
 	bool trusted_xattrs;	/* trusted.overlay.* will be written: keeps CAP_SYS_ADMIN */
-	uint64_t memory_bytes;	/* 2 GiB; RLIMIT_DATA. Not under AddressSanitizer */
+	uint64_t memory_bytes;	/* 2 GiB; RLIMIT_DATA. Not with sanitizers of memory or threads */
 	uint64_t file_bytes;	/* 1 TiB; more is EFBIG, not a signal: SIGXFSZ is ignored */
 	unsigned int max_files; /* 1024 open ones */
 };
