@@ -147,6 +147,7 @@ static int record_info(void *arg, const struct overlaid_info *info)
 	record = json_set(record, "KernelVersion", json_new_string(info->kernel));
 	record = json_set(record, "BackingFilesystem", json_new_string(info->backing_fs));
 	record = json_set(record, "Mounting", json_new_string(info->mount_way));
+	record = json_set(record, "Confinement", json_new_string(info->confinement));
 	*(struct json **)arg = json_set(record, "Findings", findings(info));
 	return 0;
 }

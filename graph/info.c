@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "driver/confine.h"
 #include "driver/probe.h"
 #include "graph/handle.h"
 #include "graph/store/db.h"
@@ -65,6 +66,8 @@ int overlaid_info(struct overlaid *o, int (*fn)(void *arg, const struct overlaid
 	auto_staging struct staging staging = STAGING_INIT;
 	int64_t images = 0, layers = 0, containers = 0;
 	auto_free char *dir = NULL;
+	struct confine_report confine;
+	char confinement[256];
 	struct probe probe;
 	struct overlaid_info info;
 	int r = staging_make(o->store, &staging, err);
@@ -83,12 +86,15 @@ int overlaid_info(struct overlaid *o, int (*fn)(void *arg, const struct overlaid
 	if (r < 0)
 		return r;
 	describe(&probe, &lines);
+	confine_probe(&confine);
+	confine_describe(&confine, confinement, sizeof(confinement));
 	info = (struct overlaid_info){
 		.root = o->store->root_path,
 		.run = o->store->run_path,
 		.kernel = probe.kernel,
 		.backing_fs = probe.backing_fs,
 		.mount_way = best_way(&probe),
+		.confinement = confinement,
 		.lines = (const char *const *)lines.list,
 		.line_count = lines.count,
 		.format = STORE_FORMAT,

@@ -356,6 +356,7 @@ struct overlaid_info {
 	const char *kernel;	  /* "6.18.0" */
 	const char *backing_fs;	  /* "ext4" */
 	const char *mount_way;	  /* "fsconfig by descriptor", ... or "none" */
+	const char *confinement;  /* of what unpacks: "landlock (abi 7), ...; missing: ..." */
 	const char *const *lines; /* further findings, "key: value" */
 	size_t line_count;
 	int format; /* of the store */

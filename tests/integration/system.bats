@@ -194,7 +194,15 @@ make_garbage() {
 	assert_equal "$(jq -c '[.Root, .Run, .Format, .Images, .Containers]' <<<"$output")" "[\"$ROOT\",\"$RUN\",1,1,0]"
 	assert_equal "$(jq -r .KernelVersion <<<"$output")" "$(uname -r)"
 	assert_match "$(ov info --format '{{.Mounting}}')" '[a-z]'
+	assert_match "$(ov info --format '{{.Confinement}}')" 'seccomp, capabilities, no_new_privs'
 	assert_equal "$(mounts_below "$BATS_TEST_TMPDIR")" ""
+}
+
+@test "info tells which parts of the unpacker's confinement this kernel lacks" {
+	need_root
+	run "$TOOLS/deny" landlock_create_ruleset seccomp mount_setattr -- \
+		"$OVERLAID" --root "$ROOT" --run "$RUN" info
+	assert_contains "$output" $'\nConfinement: capabilities, no_new_privs, own root, rlimits; missing: landlock, seccomp, nodev view\n'
 }
 
 @test "version is one line, and a member of JSON" {
