@@ -62,7 +62,6 @@ fortify := $(if $(SAN),,$(if $(optimised),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 
 cflags = -std=gnu11 -fPIC -pthread -fstack-protector-strong $(warnings) $(sanitize) \
 	-I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DOVERLAID_VERSION='"$(VERSION)"' \
-	-DOVERLAID_LIBEXECDIR='"$(libexecdir)"' \
 	-include driver/base/banned.h $(fortify) $(CPPFLAGS) $(CFLAGS)
 ldflags = -pthread -Wl,-O1,--as-needed,--hash-style=gnu,-z,relro,-z,now $(sanitize) $(LDFLAGS)
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/unpack.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -31,12 +32,29 @@ struct unpacker {
 
 /* ---- starting ---- */
 
+#define PROGRAM "overlaid-unpack"
+
+/* Beside `file`, or where it is installed if that is in bin or lib. */
+static bool is_near(const char *file, char path[PATH_MAX])
+{
+	static const char *const places[] = { "", "../libexec/overlaid/" };
+	const char *slash = strrchr(file, '/');
+
+	for (size_t i = 0; slash && i < ARRAY_LEN(places); i++) {
+		(void)snprintf(path, PATH_MAX, "%.*s%s" PROGRAM, (int)(slash + 1 - file), file,
+			       places[i]);
+		if (access(path, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int find_program(char path[PATH_MAX], struct err *err)
 {
-	static const char name[] = "/overlaid-unpack";
 	const char *given = secure_getenv("OVERLAID_UNPACK");
-	char self[PATH_MAX - sizeof(name)];
-	ssize_t len;
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	Dl_info library;
 
 	if (given) {
 		(void)snprintf(path, PATH_MAX, "%s", given);
@@ -44,21 +62,17 @@ static int find_program(char path[PATH_MAX], struct err *err)
 			       0 :
 			       fail(err, -errno, "%s, which OVERLAID_UNPACK names: %m", path);
 	}
-	len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	self[len > 0 ? len : 0] = 0;
-	if (strrchr(self, '/')) {
-		*strrchr(self, '/') = 0;
-		(void)snprintf(path, PATH_MAX, "%s%s", self, name);
-		if (access(path, X_OK) == 0)
-			return 0;
-	}
-	(void)snprintf(path, PATH_MAX, "%s%s", OVERLAID_LIBEXECDIR, name);
-	if (access(path, X_OK) == 0)
+	if (is_near(self, path) || is_near("/usr/local/bin/", path) || is_near("/usr/bin/", path))
+		return 0;
+	if (dladdr(&unpack_layer, &library) && library.dli_fname && library.dli_fname[0] == '/' &&
+	    is_near(library.dli_fname, path))
 		return 0;
 	return fail(err, -ENOENT,
-		    "the program that unpacks layers is not there: %s (install overlaid anew, or name"
-		    " it in OVERLAID_UNPACK)",
-		    path);
+		    "the program that unpacks layers, " PROGRAM ", is neither beside %s nor in"
+		    " ../libexec/overlaid from there (install overlaid anew, or name it in"
+		    " OVERLAID_UNPACK)",
+		    self);
 }
 
 /* What the program inherits of the environment: where libraries are, and what tells sanitizers. */

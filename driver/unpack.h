@@ -35,7 +35,7 @@ struct unpacker;
  * Starts a process that unpacks beneath `staging_fd`. Of the layers beneath (NULL: none), to which all that
  * it unpacks is bound, it may read. It ends when the calling thread ends, if not before. -ENOENT with words
  * where the program is not installed: it is $OVERLAID_UNPACK, else overlaid-unpack beside the running
- * program, else in OVERLAID_LIBEXECDIR.
+ * program or our library, or in ../libexec/overlaid from there, /usr/local/bin or /usr/bin.
  */
 int unpacker_new(int staging_fd, struct stack *parent, const struct unpack_options *options,
 		 struct unpacker **ret, struct err *err);
