@@ -23,8 +23,10 @@
 
 /* What was said of a path last. */
 struct said {
-	char *path; /* NULL: taken back */
-	struct contents_entry entry;
+	char *path;		     /* NULL: taken back */
+	struct contents_entry entry; /* of a hard link: that of the file it was when it was said */
+	size_t file;		     /* the same for all names of one file */
+	ino_t ino;
 	char *link;
 	uint8_t sha256[CONTENTS_SHA256_LEN];
 	size_t xattr_count;
@@ -63,10 +65,37 @@ static void keep_xattrs(struct said *s, const struct contents_entry *e)
 	s->xattr_count = e->xattr_count;
 }
 
+static struct said *find(const char *path)
+{
+	for (size_t i = 0; i < said_count; i++) {
+		if (said[i].path && !strcmp(said[i].path, path))
+			return &said[i];
+	}
+	return NULL;
+}
+
+/* Another name of what is known. */
+static void hear_hardlink(struct said *s, const struct contents_entry *e)
+{
+	const struct said *of = find(e->link);
+
+	if (!of)
+		fail_msg("%s is said to be %s, of which nothing was said", e->path, e->link);
+	*s = *of;
+	s->path = strdup(e->path);
+	s->link = of->link ? strdup(of->link) : NULL;
+	s->xattrs = malloc(of->xattrs_len + 1);
+	memcpy(s->xattrs, of->xattrs, of->xattrs_len);
+}
+
 static void hear(const struct contents_entry *e)
 {
-	struct said *s;
+	struct said *s = &said[said_count];
 
+	assert_true(said_count < ENTRIES_MAX);
+	memset(s, 0, sizeof(*s));
+	if (e->type == CONTENTS_HARDLINK)
+		hear_hardlink(s, e);
 	for (size_t i = 0; i < said_count; i++) {
 		if (said[i].path &&
 		    (e->type == CONTENTS_REMOVED ? is_beneath(said[i].path, e->path) :
@@ -75,10 +104,12 @@ static void hear(const struct contents_entry *e)
 	}
 	if (e->type == CONTENTS_REMOVED)
 		return;
-	assert_true(said_count < ENTRIES_MAX);
-	s = &said[said_count++];
+	said_count++;
+	if (e->type == CONTENTS_HARDLINK)
+		return;
 	s->path = strdup(e->path);
 	s->entry = *e;
+	s->file = said_count;
 	s->link = e->link ? strdup(e->link) : NULL;
 	if (e->sha256)
 		memcpy(s->sha256, e->sha256, sizeof(s->sha256));
@@ -156,20 +187,25 @@ static void check_type(const char *at, const struct said *s, const struct stat *
 		assert_int_equal(is_opaque(at), s->entry.opaque);
 }
 
+/* Names of one file are one inode, and others are not. */
+static void check_names(const struct said *s)
+{
+	for (const struct said *other = said; other < s; other++) {
+		if (other->path && (other->file == s->file) != (other->ino == s->ino))
+			fail_msg("%s and %s: one file, or two?", other->path, s->path);
+	}
+}
+
 /* In the tree's root. */
-static void check(const struct said *s)
+static void check(struct said *s)
 {
 	const char *at = *s->path ? s->path : ".";
-	struct stat st, of_link;
+	struct stat st;
 
 	if (lstat(at, &st) < 0)
 		fail_msg("%s is said to be there", at);
-	if (s->entry.type == CONTENTS_HARDLINK) {
-		/* The other name may be gone since. */
-		if (st.st_nlink > 1 && lstat(s->link, &of_link) == 0 && of_link.st_nlink > 1)
-			assert_int_equal(st.st_ino, of_link.st_ino);
-		return;
-	}
+	s->ino = st.st_ino;
+	check_names(s);
 	check_type(at, s, &st);
 	if (s->entry.type != CONTENTS_LINK)
 		assert_int_equal(st.st_mode & 07777, s->entry.mode);
@@ -208,9 +244,10 @@ void assert_same_contents(int contents_fd, const char *root)
 		if (!said[i].path)
 			continue;
 		check(&said[i]);
-		forget(&said[i]);
 		count++;
 	}
+	for (size_t i = 0; i < said_count; i++)
+		forget(&said[i]);
 	assert_int_equal(nftw(".", count_one, 64, FTW_PHYS | FTW_CHDIR), 0);
 	assert_int_equal(fchdir(before), 0);
 	assert_int_equal(in_tree, count);
