@@ -51,7 +51,7 @@ static ssize_t read_file(void *arg, const void **ret_block, struct err *err)
 
 static int more_input(struct contents_reader *r, struct err *err)
 {
-	const void *block = NULL;
+	const void *block = ""; /* not NULL: it is added to */
 	ssize_t len;
 
 	if (r->in_len || r->in_ended)

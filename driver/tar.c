@@ -123,7 +123,7 @@ static ssize_t give_bytes(struct archive *archive, void *arg, const void **ret_b
 		return -1;
 	}
 	if (!tar->pending_len) {
-		const void *block = NULL;
+		const void *block = ""; /* not NULL: it is added to */
 		ssize_t r = tar->read(tar->arg, &block, tar->err);
 
 		if (r < 0) {
