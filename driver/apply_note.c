@@ -106,12 +106,26 @@ static int find_xattrs(int fd, struct found_xattrs *found, struct err *err)
 	return r;
 }
 
+/* Sets it anew where the entry has it twice: the last one counts. */
+static void keep_xattr(struct found_xattrs *found, const struct tar_xattr *xattr)
+{
+	size_t i = 0;
+
+	while (i < found->count && strcmp(found->list[i].name, xattr->name) != 0)
+		i++;
+	if (i == XATTRS_MAX)
+		return;
+	found->list[i] = *xattr;
+	if (i == found->count)
+		found->count++;
+}
+
 /* Those of the entry that were set. */
 static void kept_xattrs(const struct tar_entry *entry, struct found_xattrs *found)
 {
-	for (size_t i = 0; i < entry->xattr_count && found->count < XATTRS_MAX; i++) {
+	for (size_t i = 0; i < entry->xattr_count; i++) {
 		if (apply_keeps_xattr(entry->xattrs[i].name))
-			found->list[found->count++] = entry->xattrs[i];
+			keep_xattr(found, &entry->xattrs[i]);
 	}
 }
 

@@ -1208,6 +1208,20 @@ static void kept_xattrs_are_set_and_others_counted(void **state)
 	assert_int_equal(l.result.dropped_xattrs, 6);
 }
 
+static void of_an_xattr_that_stands_twice_the_last_counts(void **state)
+{
+	auto_layer struct layer l = { 0 };
+
+	needs_root();
+	tar_put_pax_text("SCHILY.xattr.user.x", "1");
+	tar_put_pax_text("SCHILY.xattr.user.y", "2");
+	tar_put_pax_text("SCHILY.xattr.user.x", "3");
+	tar_put_file(&l.tar, "file", "");
+	assert_applies(&l);
+	assert_xattr("root/file", "user.x", "3", 1);
+	assert_xattr("root/file", "user.y", "2", 1);
+}
+
 static void xattrs_that_overlayfs_obeys_are_refused(void **state)
 {
 	static const char *const names[] = { "trusted.overlay.opaque",	 "trusted.overlay.redirect",
@@ -1603,6 +1617,7 @@ static const struct CMUnitTest tests[] = {
 	sandbox_test(a_bomb_stops_at_the_limit),
 	sandbox_test(words_about_hostile_names_are_harmless),
 	sandbox_test(kept_xattrs_are_set_and_others_counted),
+	sandbox_test(of_an_xattr_that_stands_twice_the_last_counts),
 	sandbox_test(xattrs_that_overlayfs_obeys_are_refused),
 	sandbox_test(long_xattr_names_are_refused),
 	sandbox_test(a_filesystem_without_xattrs_is_named),
