@@ -5,6 +5,7 @@
 #   make                  the library and the program, in build/<compiler>-<sanitizers>/
 #   make check            installs what the tests need and is missing, builds, runs every test
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
+#   make check-attacks    archives that try to reach outside, each traced: takes minutes
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
 #   make bench            commands and unpacking beside others' (needs root; makes 4 GB of images, once)
@@ -82,7 +83,9 @@ unit_shared_src := $(filter-out $(unit_src),$(wildcard tests/unit/*.c))
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
-bats := $(wildcard tests/integration/*.bats)
+# Each of its 138 attacks is straced, which takes minutes: make check-attacks.
+attacks := tests/integration/attacks.bats
+bats := $(filter-out $(attacks),$(wildcard tests/integration/*.bats))
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 all_src := $(base_src) $(driver_src) $(graph_src) $(cmd_src) $(unit_src) $(unit_shared_src) \
@@ -98,7 +101,7 @@ unpack := $(B)/overlaid-unpack
 unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration demo bench install setup \
+.PHONY: all library tools tests check check-unit check-integration check-attacks demo bench install setup \
 	lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -204,6 +207,9 @@ check-unit: $(unit_tests)
 
 check-integration: tests
 	@$(call run_tests,$(bats))
+
+check-attacks: tests
+	@$(call run_tests,$(attacks))
 
 demo:
 	@scripts/demo
