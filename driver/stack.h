@@ -67,7 +67,7 @@ struct stack_found {
 	struct stat st;		 /* and what it is */
 };
 
-/* `layers` is copied, topmost first, none twice; its descriptors and lists stay the caller's and must
+/* `layers` is copied, topmost first; its descriptors and lists stay the caller's and must
  * outlive the stack. A stack of none has an empty root. */
 int stack_new(const struct stack_layer *layers, size_t count, enum overlay_xattrs xattrs,
 	      struct stack **ret, struct err *err);

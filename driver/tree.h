@@ -75,8 +75,9 @@ const char *tree_printable(const char *name, struct tree_text *text);
  * `from`, for which an O_PATH descriptor will do. */
 int tree_copy_dir_metadata(int from_fd, int to_fd, struct err *err);
 
-/* The xattrs alone, of directories or files. */
+/* The xattrs alone, of directories or files; whether there are any that would be copied. */
 int tree_copy_xattrs(int from_fd, int to_fd, struct err *err);
+int tree_has_xattrs(int fd, struct err *err);
 
 /*
  * Copies from_fd/name, which is no directory, to the same name in to_fd, where there is none: type,

@@ -49,11 +49,15 @@ static int copy_xattr(const struct xattr_source *from, int to_fd, const char *na
 	return 0;
 }
 
-int tree_copy_xattrs(int from_fd, int to_fd, struct err *err)
+typedef int xattr_fn(const struct xattr_source *from, int to_fd, const char *name, struct err *err);
+
+/* Calls `fn` (NULL: nothing) for each that is to be copied; how many there are. */
+static int foreach_copied(int from_fd, xattr_fn *fn, int to_fd, struct err *err)
 {
 	struct xattr_source from = { .fd = from_fd };
 	auto_free char *names = malloc(XATTR_LIST_MAX);
 	ssize_t len;
+	int count = 0;
 
 	if (!names)
 		return fail_oom(err);
@@ -63,12 +67,27 @@ int tree_copy_xattrs(int from_fd, int to_fd, struct err *err)
 	if (len < 0)
 		return errno == EOPNOTSUPP ? 0 : fail(err, -errno, "list extended attributes: %m");
 	for (const char *name = names; name < names + len; name += strlen(name) + 1) {
-		int r = is_copied(name) ? copy_xattr(&from, to_fd, name, err) : 0;
+		int r = is_copied(name) && fn ? fn(&from, to_fd, name, err) : 0;
 
 		if (r < 0)
 			return r;
+		count += is_copied(name);
 	}
-	return 0;
+	return count;
+}
+
+int tree_copy_xattrs(int from_fd, int to_fd, struct err *err)
+{
+	int r = foreach_copied(from_fd, copy_xattr, to_fd, err);
+
+	return r < 0 ? r : 0;
+}
+
+int tree_has_xattrs(int fd, struct err *err)
+{
+	int r = foreach_copied(fd, NULL, -EBADF, err);
+
+	return r < 0 ? r : r > 0;
 }
 
 int tree_copy_dir_metadata(int from_fd, int to_fd, struct err *err)
