@@ -137,8 +137,8 @@ struct history {
 	struct record_style style;
 	bool plain, ids_only;
 	const struct layer_map *layers;
-	char id[80]; /* of the image */
-	struct json *diff_ids;
+	char id[80];			   /* of the image */
+	struct json *diff_ids, *layer_ids; /* layer_ids: what is mounted for each diffID */
 	struct json *records;
 };
 
@@ -167,11 +167,15 @@ static struct json *history_size(const struct history *h, uint64_t bytes)
 	return h->plain ? json_new_int((int64_t)bytes) : record_size(bytes, &h->style);
 }
 
-/* One step of the build; `layer` is the diffID it made, or NULL. */
-static struct json *record_step(const struct history *h, const struct json *entry,
-				const char *layer, bool top)
+#define NO_LAYER SIZE_MAX
+
+/* One step of the build; `index` is that of the layer it made, or NO_LAYER. */
+static struct json *record_step(const struct history *h, const struct json *entry, size_t index,
+				bool top)
 {
-	const struct layer_entry *found = layer ? layer_map_find(h->layers, layer) : NULL;
+	const char *layer = index == NO_LAYER ? NULL : h->diff_ids->items[index]->string;
+	const struct layer_entry *found =
+		layer ? layer_map_find(h->layers, h->layer_ids->items[index]->string) : NULL;
 	struct json *record = json_new_object();
 	int64_t created = 0;
 	struct short_text at;
@@ -197,9 +201,11 @@ static int note_image(void *arg, const struct overlaid_image *image)
 	struct history *h = arg;
 
 	(void)snprintf(h->id, sizeof(h->id), "%s", image->id);
-	for (size_t i = 0; i < image->layer_count; i++)
+	for (size_t i = 0; i < image->layer_count; i++) {
 		h->diff_ids = json_push(h->diff_ids, json_new_string(image->layers[i]));
-	return h->diff_ids ? 0 : -ENOMEM;
+		h->layer_ids = json_push(h->layer_ids, json_new_string(image->chain[i]));
+	}
+	return h->diff_ids && h->layer_ids ? 0 : -ENOMEM;
 }
 
 /* Newest first. Steps that made no layer say so; a config without a history still has its layers. */
@@ -214,14 +220,10 @@ static void add_steps(struct history *h, const struct json *steps)
 
 		layer -= !empty;
 		h->records = json_push(h->records,
-				       record_step(h, step,
-						   empty ? NULL : h->diff_ids->items[layer]->string,
-						   top));
+				       record_step(h, step, empty ? NO_LAYER : layer, top));
 	}
 	for (; layer > 0; layer--, top = false)
-		h->records = json_push(h->records,
-				       record_step(h, NULL, h->diff_ids->items[layer - 1]->string,
-						   top));
+		h->records = json_push(h->records, record_step(h, NULL, layer - 1, top));
 }
 
 static int print_history(struct app *app, struct history *h, const struct json *config,
@@ -252,6 +254,7 @@ static int history(struct app *app, const void *opts, char **args, size_t count,
 	h.style = (struct record_style){ listing_for_programs(app, o->format), o->no_trunc,
 					 time(NULL) };
 	h.diff_ids = json_new_array();
+	h.layer_ids = json_new_array();
 	h.records = json_new_array();
 	if (r == 0)
 		r = overlaid_image_get(store, args[0], note_image, &h, err);
@@ -262,6 +265,7 @@ static int history(struct app *app, const void *opts, char **args, size_t count,
 	if (r == 0)
 		r = print_history(app, &h, config, o->format, err);
 	json_free(h.diff_ids);
+	json_free(h.layer_ids);
 	json_free(h.records);
 	return r;
 }

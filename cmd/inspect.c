@@ -102,16 +102,16 @@ static struct json *repo_tags(const struct overlaid_image *image)
 static int describe_image(void *arg, const struct overlaid_image *image)
 {
 	struct inspecting *in = arg;
-	size_t lowers = image->layer_count ? image->layer_count - 1 : 0;
+	size_t lowers = image->chain_count ? image->chain_count - 1 : 0;
 	struct json *record = json_new_object();
 	struct json *data = json_new_object();
 
 	(void)snprintf(in->id, sizeof(in->id), "%s", image->id);
 	if (lowers)
-		data = json_set(data, "LowerDir", lower_dirs(in, image->layers, lowers));
-	if (image->layer_count) /* docker calls the topmost layer so, though nothing is written to
+		data = json_set(data, "LowerDir", lower_dirs(in, image->chain, lowers));
+	if (image->chain_count) /* docker calls the topmost layer so, though nothing is written to
 				   it */
-		data = json_set(data, "UpperDir", lower_dirs(in, image->layers + lowers, 1));
+		data = json_set(data, "UpperDir", lower_dirs(in, image->chain + lowers, 1));
 	record = json_set(record, "Id", json_new_string(image->id));
 	record = json_set(record, "RepoTags", repo_tags(image));
 	record = json_set(record, "RepoDigests", repo_digests(image));
@@ -205,8 +205,7 @@ static int describe_container(void *arg, const struct overlaid_container *contai
 	(void)snprintf(in->id, sizeof(in->id), "%s", container->id);
 	state = json_set(state, "Status", json_new_string(mounted ? "mounted" : "created"));
 	state = json_set(state, "Mounted", json_new_bool(mounted));
-	data = json_set(data, "LowerDir",
-			lower_dirs(in, container->layers, container->layer_count));
+	data = json_set(data, "LowerDir", lower_dirs(in, container->chain, container->chain_count));
 	data = json_set(data, "UpperDir", json_new_string(container->upper));
 	data = json_set(data, "WorkDir", work_dir(container->upper));
 	data = json_set(data, "MergedDir",

@@ -26,6 +26,7 @@ struct layer_rows {
 	struct record_style style;
 	struct json *records;
 	bool ids_only;
+	bool any_derived;
 };
 
 static int add_layer(void *arg, const struct overlaid_layer *layer)
@@ -33,15 +34,16 @@ static int add_layer(void *arg, const struct overlaid_layer *layer)
 	struct layer_rows *rows = arg;
 
 	if (rows->ids_only)
-		(void)puts(rows->style.full_ids ? layer->diff_id :
-						  format_short_id(layer->diff_id).text);
+		(void)puts(rows->style.full_ids ? layer->id : format_short_id(layer->id).text);
 	else
 		rows->records = json_push(rows->records, record_layer(layer, &rows->style));
+	rows->any_derived = rows->any_derived || layer->kind != OVERLAID_LAYER_PLAIN;
 	return 0;
 }
 
 static int layers(struct app *app, const void *opts, char **args, size_t count, struct err *err)
 {
+	static const char *const of_derived[] = { "Kind", "DiffID", NULL };
 	const struct layers_options *o = opts;
 	struct layer_rows rows = { .ids_only = app->quiet };
 	struct listing_how how = { .format = o->format, .no_heading = o->no_heading };
@@ -54,6 +56,7 @@ static int layers(struct app *app, const void *opts, char **args, size_t count, 
 					    time(NULL) };
 	rows.records = rows.ids_only ? NULL : json_new_array();
 	r = overlaid_layers(store, add_layer, &rows, err);
+	how.also = rows.any_derived ? of_derived : NULL;
 	if (r == 0 && !rows.ids_only)
 		r = listing_print(app, &layer_listing, rows.records, &how, err);
 	json_free(rows.records);

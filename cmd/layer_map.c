@@ -9,7 +9,7 @@ void layer_map_release(struct layer_map *map)
 	int saved = errno;
 
 	for (size_t i = 0; i < map->count; i++) {
-		free(map->items[i].diff_id);
+		free(map->items[i].id);
 		free(map->items[i].path);
 	}
 	free(map->items);
@@ -31,10 +31,10 @@ static int add_layer(void *arg, const struct overlaid_layer *layer)
 		map->items = items;
 		map->cap = cap;
 	}
-	entry.diff_id = strdup(layer->diff_id);
+	entry.id = strdup(layer->id);
 	entry.path = strdup(layer->path);
 	map->items[map->count++] = entry; /* also half made: the map frees it */
-	return entry.diff_id && entry.path ? 0 : -ENOMEM;
+	return entry.id && entry.path ? 0 : -ENOMEM;
 }
 
 int layer_map_load(struct layer_map *map, struct overlaid *store, struct err *err)
@@ -44,14 +44,14 @@ int layer_map_load(struct layer_map *map, struct overlaid *store, struct err *er
 	return r == -ENOMEM ? fail_oom(err) : r;
 }
 
-static int compare(const void *diff_id, const void *entry)
+static int compare(const void *id, const void *entry)
 {
-	return strcmp(diff_id, ((const struct layer_entry *)entry)->diff_id);
+	return strcmp(id, ((const struct layer_entry *)entry)->id);
 }
 
-const struct layer_entry *layer_map_find(const struct layer_map *map, const char *diff_id)
+const struct layer_entry *layer_map_find(const struct layer_map *map, const char *id)
 {
 	if (map->count == 0)
 		return NULL;
-	return bsearch(diff_id, map->items, map->count, sizeof(*map->items), compare);
+	return bsearch(id, map->items, map->count, sizeof(*map->items), compare);
 }

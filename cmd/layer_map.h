@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* layer_map: all layers of the store by diffID, for the verbs that show an image's layers. */
+/* layer_map: all layers of the store by id, for the verbs that show an image's layers. */
 #ifndef CMD_LAYER_MAP_H
 #define CMD_LAYER_MAP_H
 
@@ -11,13 +11,13 @@
 #include "graph/overlaid.h"
 
 struct layer_entry {
-	char *diff_id, *path;
+	char *id, *path; /* id: overlaid_layer's */
 	uint64_t bytes;
 	size_t references;
 };
 
 struct layer_map {
-	struct layer_entry *items; /* sorted by diffID */
+	struct layer_entry *items; /* sorted by id */
 	size_t count, cap;
 };
 
@@ -26,7 +26,7 @@ int layer_map_load(struct layer_map *map, struct overlaid *store, struct err *er
 void layer_map_release(struct layer_map *map);
 #define auto_layer_map AUTO(layer_map_release)
 
-/* NULL: there is none of this diffID. */
-const struct layer_entry *layer_map_find(const struct layer_map *map, const char *diff_id);
+/* NULL: there is none of this id. */
+const struct layer_entry *layer_map_find(const struct layer_map *map, const char *id);
 
 #endif

@@ -34,6 +34,8 @@ const struct listing container_listing = { container_fields, ARRAY_LEN(container
 
 static const struct listing_field layer_fields[] = {
 	{ "Layer", "LAYER", false },
+	{ "Kind", "KIND", true },
+	{ "DiffID", "DIFF ID", true },
 	{ "Size", "SIZE", false },
 	{ "DiskSize", "DISK", false },
 	{ "Entries", "ENTRIES", false },
@@ -217,6 +219,12 @@ static struct json *holder_name(const struct overlaid_holder *holder)
 	return text.status ? NULL : json_new_string(buf_text(&text));
 }
 
+static const char *const layer_kinds[] = {
+	[OVERLAID_LAYER_PLAIN] = "plain",
+	[OVERLAID_LAYER_BOUND] = "bound",
+	[OVERLAID_LAYER_PATCH] = "patch",
+};
+
 struct json *record_layer(const struct overlaid_layer *layer, const struct record_style *style)
 {
 	struct json *holders = json_new_array();
@@ -224,7 +232,11 @@ struct json *record_layer(const struct overlaid_layer *layer, const struct recor
 
 	for (size_t i = 0; i < layer->holder_count; i++)
 		holders = json_push(holders, holder_name(&layer->holders[i]));
-	record = json_set(record, "Layer", record_id(layer->diff_id, style));
+	record = json_set(record, "Layer", record_id(layer->id, style));
+	record = json_set(record, "Kind", json_new_string(layer_kinds[layer->kind]));
+	record = json_set(record, "DiffID",
+			  layer->diff_id[0] ? record_id(layer->diff_id, style) :
+					      json_new_string(""));
 	record = json_set(record, "Size", record_size(layer->bytes, style));
 	record = json_set(record, "DiskSize", record_size(layer->disk_bytes, style));
 	record = json_set(record, "Entries", json_new_int((int64_t)layer->entries));

@@ -26,8 +26,8 @@ static const struct option tree_options[] = {
 
 /* One layer on top of those above it in the forest. */
 struct twig {
-	char *diff_id;
-	struct buf names; /* of the images that end here */
+	char *diff_id, *id; /* id: of what is mounted for it */
+	struct buf names;   /* of the images that end here */
 	struct twig **children;
 	size_t count;
 };
@@ -48,10 +48,12 @@ static void twig_release(struct twig *twig)
 	}
 	free(twig->children);
 	free(twig->diff_id);
+	free(twig->id);
 	buf_release(&twig->names);
 }
 
-static struct twig *grow(struct twig *parent, const char *diff_id)
+/* What is mounted for a layer follows from what is beneath it. */
+static struct twig *grow(struct twig *parent, const char *diff_id, const char *id)
 {
 	struct twig **children;
 	struct twig *child;
@@ -69,7 +71,8 @@ static struct twig *grow(struct twig *parent, const char *diff_id)
 		return NULL;
 	children[parent->count++] = child;
 	child->diff_id = strdup(diff_id);
-	return child->diff_id ? child : NULL;
+	child->id = strdup(id);
+	return child->diff_id && child->id ? child : NULL;
 }
 
 /* An id as it is, or the first digits of it. */
@@ -96,7 +99,7 @@ static struct json *record_tree(const struct forest *forest, const struct overla
 	struct json *record = json_new_object(), *layers = json_new_array();
 
 	for (size_t i = 0; i < image->layer_count; i++) {
-		const struct layer_entry *found = layer_map_find(&forest->layers, image->layers[i]);
+		const struct layer_entry *found = layer_map_find(&forest->layers, image->chain[i]);
 		struct json *layer = json_set(json_new_object(), "Layer",
 					      json_new_string(image->layers[i]));
 
@@ -122,7 +125,7 @@ static int add_image(void *arg, const struct overlaid_image *image)
 		return 0;
 	}
 	for (size_t i = 0; twig && i < image->layer_count; i++)
-		twig = grow(twig, image->layers[i]);
+		twig = grow(twig, image->layers[i], image->chain[i]);
 	if (!twig)
 		return -ENOMEM;
 	add_names(image, &twig->names);
@@ -157,7 +160,7 @@ static const struct strokes *strokes(void)
 
 static void print_twig(const struct forest *forest, const struct twig *twig, const char *indent)
 {
-	const struct layer_entry *layer = layer_map_find(&forest->layers, twig->diff_id);
+	const struct layer_entry *layer = layer_map_find(&forest->layers, twig->id);
 
 	(void)fputs(indent, stdout);
 	print_id(forest, twig->diff_id);
@@ -220,7 +223,7 @@ static int print_image(void *arg, const struct overlaid_image *image)
 		(void)printf("%s%s", i ? " " : "", image->references[i]);
 	(void)printf("]\nSize:     %s\nImage Layers\n", format_size(image->bytes, 3).text);
 	for (size_t i = 0; i < image->layer_count; i++) {
-		const struct layer_entry *layer = layer_map_find(&forest->layers, image->layers[i]);
+		const struct layer_entry *layer = layer_map_find(&forest->layers, image->chain[i]);
 
 		twig = find_child(twig, image->layers[i]);
 		(void)printf("%sID: ", i + 1 == image->layer_count ? s->last : s->fork);

@@ -121,6 +121,9 @@ static int make_way(struct writing *w, const char *path, struct err *err)
 		size_t len = strcspn(at, "/");
 		int next;
 
+		if (len > NAME_MAX)
+			return fail(err, -ENAMETOOLONG, "make directory %s: %s",
+				    tree_printable(path, &text), strerror(ENAMETOOLONG));
 		memcpy(name, at, len);
 		name[len] = 0;
 		at += len;

@@ -149,18 +149,30 @@ static int labels_from_json(const struct snapshot *s, struct texts *ret, struct 
 	return r;
 }
 
-static int layers_to_texts(struct store *store, int64_t id, struct texts *ret, struct err *err)
+static int add_text(struct texts *t, const char *text, struct err *err)
 {
-	auto_layer_list struct layer_list layers = { 0 };
-	int r = snapshot_layers(store, id, &layers, err);
+	char **more = reallocarray(t->list, t->count + 1, sizeof(*more));
 
-	if (r >= 0)
-		r = texts_room(ret, layers.count, err);
-	for (size_t i = 0; r >= 0 && i < layers.count; i++) {
-		ret->list[i] = strdup(layers.items[i].diff_id.text);
-		if (!ret->list[i])
-			return fail_oom(err);
-		ret->count++;
+	if (!more)
+		return fail_oom(err);
+	t->list = more;
+	more[t->count] = strdup(text);
+	return more[t->count++] ? 0 : fail_oom(err);
+}
+
+static int read_layers(struct store *store, int64_t id, struct texts *diff_ids, struct texts *chain,
+		       struct err *err)
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	int r = db_query(store->db, &q, err,
+			 "SELECT key, diff_id FROM snapshot_layer JOIN layer ON layer.id = layer"
+			 " WHERE snapshot = ? ORDER BY position",
+			 "i", id);
+
+	while (r >= 0 && (r = db_step(&q, err)) > 0) {
+		r = add_text(chain, db_text(&q, 0), err);
+		if (r >= 0 && !db_is_null(&q, 1))
+			r = add_text(diff_ids, db_text(&q, 1), err);
 	}
 	return r;
 }
@@ -175,7 +187,7 @@ struct listing {
 static int hand_over(void *arg, const struct snapshot *s)
 {
 	struct listing *l = arg;
-	AUTO(texts_release) struct texts labels = { 0 }, layers = { 0 };
+	AUTO(texts_release) struct texts labels = { 0 }, layers = { 0 }, chain = { 0 };
 	auto_mount_state struct snapshot_mount_state state = { 0 };
 	auto_free char *upper = NULL;
 	struct overlaid_container c;
@@ -184,7 +196,7 @@ static int hand_over(void *arg, const struct snapshot *s)
 	if (r >= 0)
 		r = labels_from_json(s, &labels, l->err);
 	if (r >= 0)
-		r = layers_to_texts(l->o->store, s->id, &layers, l->err);
+		r = read_layers(l->o->store, s->id, &layers, &chain, l->err);
 	if (r < 0)
 		return r;
 	if (asprintf(&upper, "%s/snapshots/%s/fs", l->o->store->root_path, s->uid) < 0)
@@ -203,6 +215,8 @@ static int hand_over(void *arg, const struct snapshot *s)
 		.label_count = labels.count,
 		.layers = (const char *const *)layers.list,
 		.layer_count = layers.count,
+		.chain = (const char *const *)chain.list,
+		.chain_count = chain.count,
 		.upper = upper,
 	};
 	return l->fn(l->arg, &c);

@@ -202,7 +202,7 @@ static int collect_layer(void *arg, const char *name)
 {
 	struct collector *c = arg;
 	return collect_unrecorded(c, "layers/sha256", c->store->layers_fd, name,
-				  "SELECT 1 FROM layer WHERE diff_id = 'sha256:' || ?");
+				  "SELECT 1 FROM layer WHERE key = 'sha256:' || ?");
 }
 
 static int collect_blob(void *arg, const char *name)

@@ -278,7 +278,7 @@ static int report_removal(const struct removal *removal, overlaid_removed_fn *fn
 	if (r == 0 && removal->image_deleted)
 		r = fn(arg, OVERLAID_DELETED_IMAGE, removal->image_id.text);
 	for (size_t i = 0; r == 0 && i < removal->layers.count; i++)
-		r = fn(arg, OVERLAID_DELETED_LAYER, removal->layers.items[i].diff_id.text);
+		r = fn(arg, OVERLAID_DELETED_LAYER, removal->layers.items[i].key.text);
 	return r;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "graph/ingest.h"
+#include "graph/ingest_internal.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,36 +12,101 @@
 #include "driver/base/pool.h"
 #include "driver/probe.h"
 #include "driver/unpack.h"
+#include "graph/store/chain.h"
 #include "graph/store/db.h"
 
-static struct ingest_layer *find_layer(struct ingest *in, const struct digest *diff_id)
+/* ---- the layers ---- */
+
+struct ingest_layer *ingest_bound_at(const struct ingest *in, size_t place)
 {
-	for (size_t i = 0; i < in->count; i++)
+	return &in->layers[in->plain_count + place];
+}
+
+struct ingest_layer *ingest_patch(const struct ingest *in)
+{
+	return &in->layers[in->plain_count + in->image->layer_count];
+}
+
+bool ingest_is_present(const struct ingest_layer *layer)
+{
+	return layer->row || layer->extracted;
+}
+
+static struct ingest_layer *find_plain(struct ingest *in, const struct digest *diff_id)
+{
+	for (size_t i = 0; i < in->plain_count; i++)
 		if (digest_equal(&in->layers[i].diff_id, diff_id))
 			return &in->layers[i];
 	return NULL;
 }
 
+static void name_plain(struct ingest *in)
+{
+	const struct source_image *image = in->image;
+
+	for (size_t i = 0; i < image->layer_count; i++) {
+		struct ingest_layer *layer = find_plain(in, &image->parsed.diff_ids[i]);
+
+		if (!layer) {
+			layer = &in->layers[in->plain_count++];
+			*layer = (struct ingest_layer){ .kind = LAYER_PLAIN,
+							.key = image->parsed.diff_ids[i],
+							.diff_id = image->parsed.diff_ids[i],
+							.from = &image->layers[i],
+							.plain = layer,
+							.tree_fd = -EBADF };
+		}
+		in->plain_at[i] = layer;
+	}
+}
+
+/* After the plain ones, whose number must be known. */
+static int name_derived(struct ingest *in, struct err *err)
+{
+	const struct source_image *image = in->image;
+	const struct digest *chain_id = NULL;
+	struct ingest_layer *layer;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < image->layer_count; i++) {
+		layer = ingest_bound_at(in, i);
+		*layer = (struct ingest_layer){ .kind = LAYER_BOUND,
+						.diff_id = image->parsed.diff_ids[i],
+						.from = &image->layers[i],
+						.plain = in->plain_at[i],
+						.tree_fd = -EBADF };
+		r = chain_id_next(chain_id, &layer->diff_id, &layer->chain_id, err);
+		layer->key = layer->chain_id;
+		chain_id = &layer->chain_id;
+	}
+	layer = ingest_patch(in);
+	*layer = (struct ingest_layer){ .kind = LAYER_PATCH, .tree_fd = -EBADF };
+	if (r < 0 || !chain_id)
+		return r;
+	layer->chain_id = *chain_id;
+	return chain_patch_key(chain_id, &layer->key, err);
+}
+
 int ingest_begin(struct overlaid *handle, struct source *source, const struct source_image *image,
 		 struct ingest *ret, struct err *err)
 {
+	size_t places = image->layer_count;
 	int r;
 
 	*ret = (struct ingest)INGEST_INIT;
 	ret->handle = handle;
 	ret->source = source;
 	ret->image = image;
-	ret->layers = calloc(image->layer_count + 1, sizeof(*ret->layers));
-	if (!ret->layers)
+	ret->layers = calloc(2 * places + 1, sizeof(*ret->layers));
+	ret->plain_at = calloc(places + 1, sizeof(*ret->plain_at));
+	ret->chain = calloc(places + 1, sizeof(*ret->chain));
+	if (!ret->layers || !ret->plain_at || !ret->chain)
 		return fail_oom(err);
-	for (size_t i = 0; i < image->layer_count; i++) {
-		if (find_layer(ret, &image->parsed.diff_ids[i]))
-			continue;
-		ret->layers[ret->count].diff_id = image->parsed.diff_ids[i];
-		ret->layers[ret->count].from = &image->layers[i];
-		ret->count++;
-	}
-	r = staging_make(handle->store, &ret->staging, err);
+	name_plain(ret);
+	ret->count = ret->plain_count + places + 1;
+	r = name_derived(ret, err);
+	if (r >= 0)
+		r = staging_make(handle->store, &ret->staging, err);
 	if (r >= 0)
 		r = store_locks_open(handle->store, &ret->locks, err);
 	return r;
@@ -51,9 +116,25 @@ size_t ingest_extracted(const struct ingest *in)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < in->count; i++)
-		count += in->layers[i].extracted;
+	for (size_t i = 0; i < in->plain_count; i++) {
+		bool extracted = in->layers[i].extracted;
+
+		for (size_t k = 0; !extracted && k < in->image->layer_count; k++)
+			extracted = in->plain_at[k] == &in->layers[i] &&
+				    ingest_bound_at(in, k)->extracted;
+		count += extracted;
+	}
 	return count;
+}
+
+/* A plain layer is wanted where the layer bound to what is beneath it is not there. */
+static void mark_wanted(struct ingest *in)
+{
+	for (size_t i = 0; i < in->plain_count; i++)
+		in->layers[i].wanted = false;
+	for (size_t i = 0; i < in->image->layer_count; i++)
+		if (!ingest_is_present(ingest_bound_at(in, i)))
+			in->plain_at[i]->wanted = true;
 }
 
 /* ---- rows and leases ---- */
@@ -86,11 +167,14 @@ static int hold(struct ingest *in, const struct ingest_layer *layer, struct err 
 static struct layer_facts facts_of(const struct ingest *in, const struct ingest_layer *layer)
 {
 	return (struct layer_facts){
+		.kind = layer->kind,
+		.key = &layer->key,
 		.diff_id = &layer->diff_id,
+		.chain_id = &layer->chain_id,
 		.applied = &layer->applied,
-		.media_type = layer->from->media_type,
+		.media_type = layer->from ? layer->from->media_type : NULL,
 		.source = source_name(in->source),
-		.from_blob = layer->from->blob.text[0] != '\0' &&
+		.from_blob = layer->from && layer->from->blob.text[0] != '\0' &&
 			     !digest_equal(&layer->applied.blob, &layer->diff_id),
 	};
 }
@@ -102,7 +186,7 @@ static int insert_extracted(struct ingest *in, bool lease, struct err *err)
 		struct layer_facts facts;
 		int r;
 
-		if (!layer->extracted || layer->row)
+		if (!layer->published || layer->row)
 			continue;
 		facts = facts_of(in, layer);
 		r = layer_insert(in->handle->store, &facts, &layer->row, err);
@@ -114,9 +198,13 @@ static int insert_extracted(struct ingest *in, bool lease, struct err *err)
 	return 0;
 }
 
-/* Once for each layer, as it is found or finished. */
-static int count_layer(struct ingest *in, uint64_t bytes, uint64_t entries, struct err *err)
+/* Once for each tar, as it is found or finished. */
+static int count_layer(struct ingest *in, const struct ingest_layer *layer, uint64_t bytes,
+		       uint64_t entries, struct err *err)
 {
+	if (layer->plain->counted)
+		return 0;
+	layer->plain->counted = true;
 	return limits_check_image(&in->handle->limits, atomic_fetch_add(&in->bytes, bytes) + bytes,
 				  atomic_fetch_add(&in->entries, entries) + entries, err);
 }
@@ -131,7 +219,62 @@ static int count_present(struct ingest *in, const struct ingest_layer *layer, st
 	if (r >= 0)
 		r = db_get_int(db, &entries, err, "SELECT entries FROM layer WHERE id = ?", "i",
 			       layer->row);
-	return r < 0 ? r : count_layer(in, (uint64_t)bytes, (uint64_t)entries, err);
+	return r < 0 ? r : count_layer(in, layer, (uint64_t)bytes, (uint64_t)entries, err);
+}
+
+/* Finds the layer's row and leases it: 1 where it has one now and had none. */
+static int lease_layer(struct ingest *in, struct ingest_layer *layer, struct err *err)
+{
+	int r;
+
+	if (layer->row || layer->extracted)
+		return 0;
+	r = layer_find(in->handle->store, &layer->key, &layer->row, err);
+	layer->leased = r > 0;
+	if (layer->leased)
+		r = hold(in, layer, err);
+	if (r >= 0 && layer->leased && layer->kind != LAYER_PATCH)
+		r = count_present(in, layer, err);
+	return r < 0 ? r : layer->leased;
+}
+
+/* Most stores, and most images, have nothing derived. */
+static int any_derived(struct ingest *in, struct err *err)
+{
+	int64_t one;
+
+	return db_get_int(in->handle->store->db, &one, err,
+			  "SELECT 1 FROM layer WHERE kind <> 'plain' LIMIT 1", "");
+}
+
+/* Whether there is something to lease: asked without the writer's lock. */
+static int is_any_there(struct ingest *in, struct err *err)
+{
+	int derived = any_derived(in, err);
+	int64_t row;
+	int r = derived < 0 ? derived : 0;
+
+	for (size_t i = 0; r == 0 && i < (derived > 0 ? in->count : in->plain_count); i++)
+		if (!ingest_is_present(&in->layers[i]) && in->layers[i].key.text[0])
+			r = layer_find(in->handle->store, &in->layers[i].key, &row, err);
+	return r;
+}
+
+/* Leases what is derived, and then, of the plain layers, those that are wanted still. */
+static int lease_rows(struct ingest *in, struct err *err)
+{
+	int r = any_derived(in, err);
+
+	/* Of the lowest layer, the chainID is the diffID. */
+	for (size_t i = in->plain_count + 1; r > 0 && i < in->count; i++) {
+		r = lease_layer(in, &in->layers[i], err);
+		r = r < 0 ? r : 1;
+	}
+	mark_wanted(in);
+	for (size_t i = 0; r >= 0 && i < in->plain_count; i++)
+		if (in->layers[i].wanted)
+			r = lease_layer(in, &in->layers[i], err);
+	return r;
 }
 
 /* Looks which layers have rows and leases those. */
@@ -139,53 +282,57 @@ static int lease_present(struct ingest *in, struct err *err)
 {
 	struct store *store = in->handle->store;
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	bool any = false;
-	int64_t row;
-	int r;
+	int r = is_any_there(in, err);
 
+	mark_wanted(in);
+	if (r <= 0)
+		return r;
 	for (size_t i = 0; i < in->count; i++)
-		any = any || (!in->layers[i].row &&
-			      layer_find(store, &in->layers[i].diff_id, &row, NULL) == 1);
-	if (!any)
-		return 0;
+		in->layers[i].leased = false;
 	r = db_begin(store->db, &t, err);
-	for (size_t i = 0; r >= 0 && i < in->count; i++) {
-		struct ingest_layer *layer = &in->layers[i];
-
-		r = layer->row ? 0 : layer_find(store, &layer->diff_id, &layer->row, err);
-		layer->leased = r > 0;
-		if (layer->leased)
-			r = hold(in, layer, err);
-		if (r >= 0 && layer->leased)
-			r = count_present(in, layer, err);
-	}
+	if (r >= 0)
+		r = lease_rows(in, err);
 	if (r >= 0)
 		r = db_commit(&t, err);
 	/* Not before: who listens may be slow (store.h, invariant 7). */
 	for (size_t i = 0; r >= 0 && i < in->count; i++)
-		if (in->layers[i].leased)
+		if (in->layers[i].leased && in->layers[i].kind != LAYER_PATCH)
 			handle_report(in->handle, OVERLAID_EVENT_LAYER_EXISTS,
 				      in->layers[i].diff_id.text, 0, 0, NULL);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 int ingest_commit_layers(struct ingest *in, int64_t **ret_ids, struct err *err)
 {
-	auto_free int64_t *ids = calloc(in->image->layer_count + 1, sizeof(*ids));
+	auto_free int64_t *ids = calloc(in->chain_count + 1, sizeof(*ids));
 	int r;
 
 	if (!ids)
 		return fail_oom(err);
 	r = insert_extracted(in, false, err);
-	for (size_t i = 0; r >= 0 && i < in->image->layer_count; i++)
-		ids[i] = find_layer(in, &in->image->parsed.diff_ids[i])->row;
-	if (r >= 0 && in->lease)
-		r = db_run(in->handle->store->db, err, "DELETE FROM lease WHERE id = ?", "i",
-			   in->lease);
+	for (size_t i = 0; r >= 0 && i < in->chain_count; i++)
+		ids[i] = in->chain[i]->row;
 	if (r < 0)
 		return r;
 	*ret_ids = take_ptr(ids);
 	return 0;
+}
+
+int ingest_end_lease(struct ingest *in, struct layer_list *removed, struct err *err)
+{
+	auto_layer_list struct layer_list held = { 0 };
+	struct store *store = in->handle->store;
+	int r;
+
+	if (!in->lease)
+		return 0;
+	r = layer_list_query(
+		store, &held, err,
+		"SELECT layer.id, key FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+		in->lease);
+	if (r >= 0)
+		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", in->lease);
+	return r < 0 ? r : layers_collect(store, &held, removed, err);
 }
 
 /* ---- extraction ---- */
@@ -275,6 +422,14 @@ static struct worker *find_worker(struct extraction *x)
 	return worker;
 }
 
+static int make_workers(struct extraction *x, size_t count, struct err *err)
+{
+	(void)pthread_mutex_init(&x->lock, NULL);
+	x->worker_cap = count;
+	x->workers = calloc(count, sizeof(*x->workers));
+	return x->workers ? 0 : fail_oom(err);
+}
+
 static void release_workers(struct extraction *x)
 {
 	for (size_t i = 0; i < x->worker_count; i++)
@@ -283,6 +438,8 @@ static void release_workers(struct extraction *x)
 	(void)pthread_mutex_destroy(&x->lock);
 }
 
+/* The one place where a layer's tar is applied: alone, or bound to options->parent, in a process of its
+ * own that may read those layers. */
 static int unpack(struct extraction *x, struct ingest_layer *layer,
 		  const struct source_stream *stream, const struct apply_options *options,
 		  struct err *err)
@@ -299,9 +456,9 @@ static int unpack(struct extraction *x, struct ingest_layer *layer,
 	if (!worker)
 		return fail(err, -EAGAIN, "more threads than were asked for");
 	if (!worker->unpacker)
-		r = unpacker_new(x->in->staging.fd, NULL, &how, &worker->unpacker, err);
+		r = unpacker_new(x->in->staging.fd, options->parent, &how, &worker->unpacker, err);
 	if (r >= 0)
-		r = unpack_layer(worker->unpacker, digest_hex(&layer->diff_id), &input, options,
+		r = unpack_layer(worker->unpacker, digest_hex(&layer->key), &input, options,
 				 &layer->applied, err);
 	if (r < 0) {
 		unpacker_freep(&worker->unpacker);
@@ -311,16 +468,18 @@ static int unpack(struct extraction *x, struct ingest_layer *layer,
 }
 
 static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir_fd,
+		       const struct stack_layer *beneath, size_t count,
 		       const atomic_bool *cancelled, struct err *err)
 {
 	struct job_progress progress = { .in = x->in, .layer = layer };
-	const struct apply_options options = { .xattrs = x->xattrs,
-					       .limits = x->in->handle->limits.layer,
-					       .cancelled = cancelled,
-					       .threads = layer->from->size < 0 ||
-							  layer->from->size > 262144,
-					       .progress = job_report,
-					       .progress_arg = &progress };
+	struct apply_options options = { .xattrs = x->xattrs,
+					 .limits = x->in->handle->limits.layer,
+					 .cancelled = cancelled,
+					 .threads = layer->from->size < 0 ||
+						    layer->from->size > 262144,
+					 .progress = job_report,
+					 .progress_arg = &progress };
+	auto_stack struct stack *parent = NULL;
 	auto_stream struct source_stream stream = { 0 };
 	auto_close int tree_fd = open_or_make_dir_at(dir_fd, "diff", 0755, err);
 	int r = tree_fd < 0 ? tree_fd : source_open_layer(x->in->source, layer->from, &stream, err);
@@ -329,41 +488,89 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 	    strncmp(layer->from->blob.text, "sha256:", 7) != 0)
 		r = fail(err, -EOPNOTSUPP, "its blob %s: layers are verified by sha256 only",
 			 layer->from->blob.text);
+	if (r >= 0 && beneath)
+		r = stack_new(beneath, count, x->xattrs, &parent, err);
+	options.parent = parent;
 	if (r >= 0)
 		r = unpack(x, layer, &stream, &options, err);
 	return r < 0 ? r : verify(layer, err);
+}
+
+int ingest_finish_layer(struct ingest *in, struct ingest_layer *layer, int dir_fd, struct err *err)
+{
+	struct layer_facts facts = facts_of(in, layer);
+	int r = layer_write_json(dir_fd, &facts, err);
+
+	if (r >= 0)
+		layer->extracted = layer->implied_known = true;
+	return r;
+}
+
+static void report_extracted(struct ingest *in, const struct ingest_layer *layer)
+{
+	char text[200];
+
+	handle_report(in->handle, OVERLAID_EVENT_LAYER_EXTRACTED, layer->diff_id.text,
+		      layer->applied.blob_bytes, total_bytes(layer), NULL);
+	if (!layer->applied.dropped_xattrs)
+		return;
+	(void)snprintf(text, sizeof(text),
+		       "dropped %llu extended attributes that a layer may not set",
+		       (unsigned long long)layer->applied.dropped_xattrs);
+	handle_report(in->handle, OVERLAID_EVENT_NOTE, layer->diff_id.text, 0, 0, text);
 }
 
 static int extract_layer(size_t index, void *arg, const atomic_bool *cancelled, struct err *err)
 {
 	struct extraction *x = arg;
 	struct ingest_layer *layer = x->jobs[index];
-	auto_close int dir_fd = open_or_make_dir_at(x->in->staging.fd, digest_hex(&layer->diff_id),
+	auto_close int dir_fd = open_or_make_dir_at(x->in->staging.fd, digest_hex(&layer->key),
 						    0700, err);
+	struct err words = { 0 };
 	int r = dir_fd;
 
 	if (r >= 0)
-		r = apply_layer(x, layer, dir_fd, cancelled, err);
-	if (r >= 0)
-		r = count_layer(x->in, layer->applied.bytes, layer->applied.entries, err);
-	if (r >= 0) {
-		struct layer_facts facts = facts_of(x->in, layer);
-
-		r = layer_write_json(dir_fd, &facts, err);
+		r = apply_layer(x, layer, dir_fd, NULL, 0, cancelled, &words);
+	/* It is to be bound: ingest_derive. */
+	if (r == APPLY_NEEDS_PARENT) {
+		layer->unable = strdup(words.text);
+		return layer->unable ? 0 : fail_oom(err);
 	}
+	if (r < 0 && dir_fd >= 0)
+		(void)fail(err, r, "%s", words.text);
+	if (r >= 0)
+		r = count_layer(x->in, layer, layer->applied.bytes, layer->applied.entries, err);
+	if (r >= 0)
+		r = ingest_finish_layer(x->in, layer, dir_fd, err);
 	if (r < 0)
 		return err_prefix(err, r, "layer %s", layer->diff_id.text);
-	layer->extracted = true;
-	handle_report(x->in->handle, OVERLAID_EVENT_LAYER_EXTRACTED, layer->diff_id.text,
-		      layer->applied.blob_bytes, total_bytes(layer), NULL);
-	if (layer->applied.dropped_xattrs > 0) {
-		char text[200];
+	report_extracted(x->in, layer);
+	return 0;
+}
 
-		(void)snprintf(text, sizeof(text),
-			       "dropped %llu extended attributes that a layer may not set",
-			       (unsigned long long)layer->applied.dropped_xattrs);
-		handle_report(x->in->handle, OVERLAID_EVENT_NOTE, layer->diff_id.text, 0, 0, text);
-	}
+int ingest_extract_bound(struct ingest *in, struct ingest_layer *layer,
+			 const struct stack_layer *beneath, size_t count, struct err *err)
+{
+	struct extraction x = { .in = in, .lock = PTHREAD_MUTEX_INITIALIZER };
+	auto_close int dir_fd = open_or_make_dir_at(in->staging.fd, digest_hex(&layer->key), 0700,
+						    err);
+	int r = dir_fd < 0 ? dir_fd : probe_xattrs(in->handle->store->staging_fd, &x.xattrs, err);
+
+	if (r >= 0)
+		r = make_workers(&x, 1, err);
+	if (r >= 0)
+		r = apply_layer(&x, layer, dir_fd, beneath, count, NULL, err);
+	release_workers(&x);
+	if (r >= 0)
+		r = count_layer(in, layer, layer->applied.bytes, layer->applied.entries, err);
+	if (r >= 0)
+		r = ingest_finish_layer(in, layer, dir_fd, err);
+	if (r < 0)
+		return err_prefix(err, r,
+				  "layer %s, which must be unpacked over the layers beneath it",
+				  layer->diff_id.text);
+	if (!layer->plain->extracted)
+		report_extracted(in, layer);
 	return 0;
 }
 
@@ -379,76 +586,97 @@ static int largest_first(const void *a, const void *b)
 
 static int run_extraction(struct extraction *x, size_t count, struct err *err)
 {
-	int r;
+	int r = make_workers(x, pool_cpus(), err);
 
-	(void)pthread_mutex_init(&x->lock, NULL);
-	x->worker_cap = pool_cpus();
-	x->workers = calloc(x->worker_cap, sizeof(*x->workers));
-	r = x->workers ? pool_run(count, (unsigned int)x->worker_cap, extract_layer, x, err) :
-			 fail_oom(err);
+	if (r >= 0)
+		r = pool_run(count, (unsigned int)x->worker_cap, extract_layer, x, err);
 	release_workers(x);
 	return r;
 }
 
 static int extract_ours(struct ingest *in, struct err *err)
 {
-	auto_free struct ingest_layer **jobs = calloc(in->count + 1, sizeof(*jobs));
+	auto_free struct ingest_layer **jobs = calloc(in->plain_count + 1, sizeof(*jobs));
 	struct extraction x = { .in = in, .jobs = jobs };
-	struct store *store = in->handle->store;
 	size_t count = 0;
 	int r;
 
 	if (!jobs)
 		return fail_oom(err);
-	for (size_t i = 0; i < in->count; i++)
-		if (in->layers[i].ours && !in->layers[i].extracted)
+	for (size_t i = 0; i < in->plain_count; i++)
+		if (in->layers[i].ours && !in->layers[i].extracted && !in->layers[i].unable)
 			jobs[count++] = &in->layers[i];
 	if (count == 0)
 		return 0;
 	qsort(jobs, count, sizeof(struct ingest_layer *), largest_first);
-	r = probe_xattrs(store->staging_fd, &x.xattrs, err);
-	if (r >= 0)
-		r = run_extraction(&x, count, err);
-	/* Invariants 1 and 2: durable, then renamed, then the rename durable; the rows come after. */
-	if (r >= 0)
-		r = store_sync(store, err);
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = layer_publish(store, in->staging.fd, &jobs[i]->diff_id, err);
-	if (r >= 0 && store->durable)
+	r = probe_xattrs(in->handle->store->staging_fd, &x.xattrs, err);
+	return r < 0 ? r : run_extraction(&x, count, err);
+}
+
+/* Invariants 1 and 2: durable, then renamed, then the rename durable; the rows come after. */
+static int publish_extracted(struct ingest *in, struct err *err)
+{
+	struct store *store = in->handle->store;
+	bool any = false;
+	int r = 0;
+
+	mark_wanted(in);
+	for (size_t i = 0; r >= 0 && i < in->count; i++) {
+		struct ingest_layer *layer = &in->layers[i];
+
+		if (!layer->extracted || layer->published ||
+		    (layer->kind == LAYER_PLAIN && !layer->wanted))
+			continue;
+		if (!any)
+			r = store_sync(store, err);
+		any = in->synced = true;
+		if (r >= 0)
+			r = layer_publish(store, in->staging.fd, &layer->key, err);
+		layer->published = r >= 0;
+	}
+	if (r >= 0 && any && store->durable)
 		r = fsync_dir_at(store->layers_fd, ".", err);
 	return r;
 }
 
 /* ---- taking turns with others ---- */
 
-/* Locks what can be had of the missing layers. *ret_busy: one that somebody else has, or NULL. */
-static int lock_missing(struct ingest *in, const struct ingest_layer **ret_busy, struct err *err)
+int ingest_lock(struct ingest *in, struct ingest_layer *layer, const struct ingest_layer **ret_busy,
+		struct err *err)
 {
-	for (size_t i = 0; i < in->count; i++) {
-		struct ingest_layer *layer = &in->layers[i];
-		int r;
+	int64_t row;
+	int r = store_lock_object(&in->locks, digest_hex(&layer->key), STORE_LOCK_TRY, err);
 
-		if (layer->row || layer->ours)
-			continue;
-		r = store_lock_object(&in->locks, digest_hex(&layer->diff_id), STORE_LOCK_TRY, err);
-		if (r == -EAGAIN) {
-			*ret_busy = layer;
-			continue;
-		}
-		/* Its last holder may have made it just now. */
-		if (r >= 0)
-			r = layer_find(in->handle->store, &layer->diff_id, &layer->row, err);
-		if (r < 0)
-			return r;
-		if (r == 0) {
-			layer->ours = true;
-			continue;
-		}
-		layer->row = 0; /* to be leased in the next round */
-		store_unlock_object(&in->locks, digest_hex(&layer->diff_id));
+	if (r == -EAGAIN) {
+		*ret_busy = layer;
+		return 0;
+	}
+	/* Its last holder may have made it just now. */
+	if (r >= 0)
+		r = layer_find(in->handle->store, &layer->key, &row, err);
+	if (r < 0)
+		return r;
+	layer->ours = r == 0;
+	if (!layer->ours) {
+		/* To be leased in the next round. */
+		store_unlock_object(&in->locks, digest_hex(&layer->key));
 		*ret_busy = layer;
 	}
 	return 0;
+}
+
+/* Locks what can be had of the missing layers. *ret_busy: one that somebody else has, or NULL. */
+static int lock_missing(struct ingest *in, const struct ingest_layer **ret_busy, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < in->plain_count; i++) {
+		struct ingest_layer *layer = &in->layers[i];
+
+		if (layer->wanted && !ingest_is_present(layer) && !layer->ours && !layer->unable)
+			r = ingest_lock(in, layer, ret_busy, err);
+	}
+	return r;
 }
 
 /* Makes what we extracted known and ours to keep, then lets go of all locks. */
@@ -465,7 +693,7 @@ static int settle(struct ingest *in, struct err *err)
 		return r;
 	for (size_t i = 0; i < in->count; i++) {
 		if (in->layers[i].ours)
-			store_unlock_object(&in->locks, digest_hex(&in->layers[i].diff_id));
+			store_unlock_object(&in->locks, digest_hex(&in->layers[i].key));
 		in->layers[i].ours = false;
 	}
 	return 0;
@@ -475,10 +703,12 @@ static int wait_for(struct ingest *in, const struct ingest_layer *layer, struct 
 {
 	int r;
 
-	handle_report(in->handle, OVERLAID_EVENT_LAYER_WAITING, layer->diff_id.text, 0, 0, NULL);
-	r = store_lock_object(&in->locks, digest_hex(&layer->diff_id), STORE_LOCK_WAIT, err);
+	if (layer->kind != LAYER_PATCH)
+		handle_report(in->handle, OVERLAID_EVENT_LAYER_WAITING, layer->diff_id.text, 0, 0,
+			      NULL);
+	r = store_lock_object(&in->locks, digest_hex(&layer->key), STORE_LOCK_WAIT, err);
 	if (r >= 0)
-		store_unlock_object(&in->locks, digest_hex(&layer->diff_id));
+		store_unlock_object(&in->locks, digest_hex(&layer->key));
 	return r;
 }
 
@@ -492,6 +722,10 @@ int ingest_layers(struct ingest *in, struct err *err)
 			r = lock_missing(in, &busy, err);
 		if (r >= 0)
 			r = extract_ours(in, err);
+		if (r >= 0 && !busy)
+			r = ingest_derive(in, &busy, err);
+		if (r >= 0)
+			r = publish_extracted(in, err);
 		if (r < 0 || !busy)
 			return r;
 		r = settle(in, err);
@@ -530,10 +764,9 @@ static void drop_unpublished(struct ingest *in)
 	for (size_t i = 0; i < in->count; i++) {
 		const struct ingest_layer *layer = &in->layers[i];
 
-		if (layer->ours && layer->extracted &&
-		    layer_find(store, &layer->diff_id, &row, NULL) == 0)
-			(void)trash_move(store, store->layers_fd, digest_hex(&layer->diff_id),
-					 NULL);
+		if (layer->ours && layer->published &&
+		    layer_find(store, &layer->key, &row, NULL) == 0)
+			(void)trash_move(store, store->layers_fd, digest_hex(&layer->key), NULL);
 	}
 }
 
@@ -547,9 +780,14 @@ void ingest_release(struct ingest *in)
 	drop_lease(in);
 	store_locks_release(&in->locks);
 	staging_release(&in->staging);
-	for (size_t i = 0; i < in->count; i++)
+	for (size_t i = 0; i < in->count; i++) {
 		apply_result_release(&in->layers[i].applied);
+		auto_close_fn(&in->layers[i].tree_fd);
+		free(in->layers[i].unable);
+	}
 	free(in->layers);
+	free(in->plain_at);
+	free(in->chain);
 	*in = (struct ingest)INGEST_INIT;
 	errno = saved;
 }

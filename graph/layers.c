@@ -11,13 +11,13 @@
 
 struct held_layer {
 	struct overlaid_layer layer;
-	int64_t id;
-	char *diff_id;
+	int64_t row;
+	char *id, *diff_id;
 	struct overlaid_holder *holders; /* strings owned */
 };
 
 struct holding {
-	struct held_layer *layers; /* by id */
+	struct held_layer *layers; /* by row, until sorted at the end */
 	size_t count, cap;
 };
 
@@ -33,18 +33,27 @@ static void holding_release(struct holding *h)
 		}
 		free(l->holders);
 		free((char *)l->layer.path);
+		free(l->id);
 		free(l->diff_id);
 	}
 	free(h->layers);
 }
 
+static enum overlaid_layer_kind kind_of(const char *name)
+{
+	if (strcmp(name, layer_kind_name(LAYER_BOUND)) == 0)
+		return OVERLAID_LAYER_BOUND;
+	return strcmp(name, layer_kind_name(LAYER_PATCH)) == 0 ? OVERLAID_LAYER_PATCH :
+								 OVERLAID_LAYER_PLAIN;
+}
+
 static int read_layers(struct store *store, struct holding *h, struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
-	int r = db_query(
-		store->db, &q, err,
-		"SELECT id, diff_id, bytes, disk_bytes, entries, created FROM layer ORDER BY id",
-		"");
+	int r = db_query(store->db, &q, err,
+			 "SELECT id, key, bytes, disk_bytes, entries, created, diff_id, kind"
+			 " FROM layer ORDER BY id",
+			 "");
 
 	while (r >= 0 && (r = db_step(&q, err)) > 0) {
 		struct held_layer *l;
@@ -59,14 +68,18 @@ static int read_layers(struct store *store, struct holding *h, struct err *err)
 			h->cap = cap;
 		}
 		l = &h->layers[h->count++];
-		*l = (struct held_layer){ .id = db_int(&q, 0), .diff_id = strdup(db_text(&q, 1)) };
-		l->layer = (struct overlaid_layer){ .diff_id = l->diff_id,
+		*l = (struct held_layer){ .row = db_int(&q, 0),
+					  .id = strdup(db_text(&q, 1)),
+					  .diff_id = strdup(db_text(&q, 6)) };
+		l->layer = (struct overlaid_layer){ .id = l->id,
+						    .kind = kind_of(db_text(&q, 7)),
+						    .diff_id = l->diff_id,
 						    .path = layer_path(store, db_text(&q, 1)),
 						    .bytes = (uint64_t)db_int(&q, 2),
 						    .disk_bytes = (uint64_t)db_int(&q, 3),
 						    .entries = (uint64_t)db_int(&q, 4),
 						    .created = db_int(&q, 5) };
-		if (!l->diff_id || !l->layer.path)
+		if (!l->id || !l->diff_id || !l->layer.path)
 			return fail_oom(err);
 	}
 	return r;
@@ -100,18 +113,17 @@ static int read_holders(struct store *store, struct holding *h, enum overlaid_ho
 	int r = db_query(store->db, &q, err, sql, "");
 
 	while (r >= 0 && (r = db_step(&q, err)) > 0) {
-		while (at < h->count && h->layers[at].id < db_int(&q, 0))
+		while (at < h->count && h->layers[at].row < db_int(&q, 0))
 			at++;
-		if (at < h->count && h->layers[at].id == db_int(&q, 0))
+		if (at < h->count && h->layers[at].row == db_int(&q, 0))
 			r = add_holder(&h->layers[at], kind, &q, err);
 	}
 	return r;
 }
 
-static int by_diff_id(const void *a, const void *b)
+static int by_id(const void *a, const void *b)
 {
-	return strcmp(((const struct held_layer *)a)->diff_id,
-		      ((const struct held_layer *)b)->diff_id);
+	return strcmp(((const struct held_layer *)a)->id, ((const struct held_layer *)b)->id);
 }
 
 int overlaid_layers(struct overlaid *o, overlaid_layer_fn *fn, void *arg, struct err *err)
@@ -144,7 +156,7 @@ int overlaid_layers(struct overlaid *o, overlaid_layer_fn *fn, void *arg, struct
 		return r;
 	db_rollback(&t);
 	if (h.count > 1)
-		qsort(h.layers, h.count, sizeof(*h.layers), by_diff_id);
+		qsort(h.layers, h.count, sizeof(*h.layers), by_id);
 	for (size_t i = 0; i < h.count; i++) {
 		r = fn(arg, &h.layers[i].layer);
 		if (r != 0)

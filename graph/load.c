@@ -198,11 +198,10 @@ static int stage_blobs(struct ingest *in, const struct source_image *image, stru
 static int publish_blobs(struct ingest *in, const struct source_image *image, struct err *err)
 {
 	struct store *store = in->handle->store;
-	bool synced = ingest_extracted(in) > 0;
-	int r = blob_publish(store, &in->staging, &image->config_digest, synced, err);
+	int r = blob_publish(store, &in->staging, &image->config_digest, in->synced, err);
 
 	if (r >= 0 && image->manifest_digest.text[0])
-		r = blob_publish(store, &in->staging, &image->manifest_digest, synced, err);
+		r = blob_publish(store, &in->staging, &image->manifest_digest, in->synced, err);
 	if (r >= 0 && store->durable)
 		r = fsync_dir_at(store->blobs_fd, ".", err);
 	return r;
@@ -214,10 +213,12 @@ static int commit_image(struct ingest *in, const struct source_image *image,
 {
 	struct store *store = in->handle->store;
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	auto_layer_list struct layer_list removed = { 0 };
 	auto_free int64_t *layer_ids = NULL;
 	struct image_facts facts = { .image_id = &image->config_digest,
 				     .manifest = &image->manifest_digest,
-				     .config = &image->parsed };
+				     .config = &image->parsed,
+				     .layer_count = in->chain_count };
 	int64_t id = 0;
 	int r = db_begin(store->db, &t, err);
 
@@ -231,10 +232,14 @@ static int commit_image(struct ingest *in, const struct source_image *image,
 				image->manifest.len, err);
 	facts.layer_ids = layer_ids;
 	if (r >= 0)
-		r = image_insert(store, &facts, &id, err);
+		r = image_insert(store, &facts, &id, &removed, err);
+	if (r >= 0)
+		r = ingest_end_lease(in, &removed, err);
 	for (size_t i = 0; r >= 0 && i < refs->count; i++)
 		r = image_tag(store, id, refs->list[i], err);
-	return r < 0 ? r : db_commit(&t, err);
+	if (r >= 0)
+		r = db_commit(&t, err);
+	return r < 0 || !removed.count ? r : trash_sweep(store, err);
 }
 
 static int load_image(struct overlaid *o, struct source *source, const struct source_image *image,

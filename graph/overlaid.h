@@ -165,6 +165,10 @@ struct overlaid_image {
 	uint64_t unique_bytes;	   /* of them in layers that no other image or container holds */
 	const char *const *layers; /* diffIDs, lowest first */
 	size_t layer_count;
+	/* Ids of the layers that are mounted, lowest first: one for each of `layers`, and on top, where
+	 * it needs one, a patch. */
+	const char *const *chain;
+	size_t chain_count;
 	size_t container_count; /* containers made from it that still exist, of every scope */
 };
 typedef int overlaid_image_fn(void *arg, const struct overlaid_image *image);
@@ -190,7 +194,7 @@ enum overlaid_remove_flags {
 	OVERLAID_REMOVE_FORCE = 1,
 };
 enum overlaid_removed { OVERLAID_UNTAGGED, OVERLAID_DELETED_IMAGE, OVERLAID_DELETED_LAYER };
-/* `name` is a normalised reference, an image id or a diffID. */
+/* `name` is a normalised reference, an image id or a layer's id. */
 typedef int overlaid_removed_fn(void *arg, enum overlaid_removed what, const char *name);
 /*
  * By reference: removes that reference, and the image with its last one. By id: the image with all
@@ -231,9 +235,20 @@ struct overlaid_holder {
 	const char *name;  /* one reference of the image, the container's name, or "" */
 	const char *scope; /* "cli", "images" (a mounted image), "docker:<home>", ...; or "" */
 };
+/* A layer is made of its tar alone and shared by all images that have it. What depends on the layers
+ * beneath is derived: */
+enum overlaid_layer_kind {
+	OVERLAID_LAYER_PLAIN,
+	OVERLAID_LAYER_BOUND, /* the tar goes through symlinks of the layers beneath, or links to their
+				 files: it was unpacked over them, for images that begin so */
+	OVERLAID_LAYER_PATCH, /* no tar: the metadata of directories that an image's layers only imply */
+};
 struct overlaid_layer {
-	const char *diff_id;
-	const char *path;    /* its tree: ROOT/layers/sha256/<hex>/diff */
+	const char
+		*id; /* "sha256:<hex>": of a plain one its diffID, of another a digest of its own */
+	enum overlaid_layer_kind kind;
+	const char *diff_id; /* of its tar; "" of a patch */
+	const char *path;    /* its tree: ROOT/layers/sha256/<hex of id>/diff */
 	uint64_t bytes;	     /* contents */
 	uint64_t disk_bytes; /* as du(1) sees it */
 	uint64_t entries;
@@ -243,7 +258,7 @@ struct overlaid_layer {
 	size_t holder_count;
 };
 typedef int overlaid_layer_fn(void *arg, const struct overlaid_layer *layer);
-/* Every layer, sorted by diffID. */
+/* Every layer, sorted by id. */
 int overlaid_layers(struct overlaid *store, overlaid_layer_fn *fn, void *arg, struct err *err);
 
 /* ---- containers: a private writable tree over an image's layers ---- */
@@ -279,6 +294,8 @@ struct overlaid_container {
 	size_t label_count;
 	const char *const *layers; /* diffIDs, lowest first */
 	size_t layer_count;
+	const char *const *chain; /* as an image's */
+	size_t chain_count;
 	const char *upper; /* directory of its own changes; made at the first mount */
 };
 typedef int overlaid_container_fn(void *arg, const struct overlaid_container *container);

@@ -39,7 +39,7 @@ static int count_layers(struct overlaid *o, struct overlaid_usage *u, struct err
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	int r = db_query(o->store->db, &q, err,
-			 "SELECT substr(diff_id, 8),"
+			 "SELECT substr(key, 8),"
 			 " (SELECT count(DISTINCT image) FROM image_layer WHERE layer = l.id)"
 			 " + (SELECT count(DISTINCT snapshot) FROM snapshot_layer WHERE layer = l.id),"
 			 " EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = l.id)"
@@ -174,7 +174,7 @@ int overlaid_usage(struct overlaid *o, struct overlaid_usage *ret, struct err *e
 		r = snapshot_list(o->store, NULL, 0, count_snapshot, &c, err);
 	if (r >= 0)
 		r = count_unrecorded(o, o->store->layers_fd,
-				     "SELECT 1 FROM layer WHERE diff_id = 'sha256:' || ?", &u, err);
+				     "SELECT 1 FROM layer WHERE key = 'sha256:' || ?", &u, err);
 	if (r >= 0)
 		r = count_unrecorded(o, o->store->snapshots_fd,
 				     "SELECT 1 FROM snapshot WHERE uid = ?", &u, err);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,6 +113,16 @@ int read_file_at(int dirfd, const char *name, struct buf *b, struct err *err)
 	if (fd < 0)
 		return fail(err, -errno, "open %s: %m", name);
 	return read_to_buf(fd, b, name, err);
+}
+
+void want_descriptors(size_t count)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= count)
+		return;
+	limit.rlim_cur = limit.rlim_max < count ? limit.rlim_max : count;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void random_hex(char *out, size_t len)

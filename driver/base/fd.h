@@ -59,6 +59,10 @@ int open_or_make_dir_at(int dirfd, const char *name, mode_t mode, struct err *er
 typedef int name_fn(void *arg, const char *name);
 int foreach_name(int dirfd, name_fn *fn, void *arg, struct err *err);
 
+/* Makes room for so many descriptors, as far as the process's hard limit goes: who really lacks them is
+ * told so by what needs them. */
+void want_descriptors(size_t count);
+
 /* Fills `out` with `len` (even) random lower-case hex digits and a NUL: out has room for len + 1.
  * getrandom(2) cannot fail here. */
 void random_hex(char *out, size_t len);

@@ -17,7 +17,7 @@ int chain_add_lowers(struct store *store, const struct layer_list *layers,
 
 	for (size_t i = layers->count; r >= 0 && i-- > 0 && !opaque;) {
 		auto_free char *path = NULL;
-		int fd = layer_open(store, &layers->items[i].diff_id, &path, err);
+		int fd = layer_open(store, &layers->items[i].key, &path, err);
 
 		if (fd < 0)
 			return fd;
@@ -67,6 +67,38 @@ int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err)
 			return r;
 	}
 	return 0;
+}
+
+int chain_id_next(const struct digest *parent, const struct digest *diff_id, struct digest *ret,
+		  struct err *err)
+{
+	char text[2 * DIGEST_TEXT_MAX];
+
+	if (!parent) {
+		*ret = *diff_id;
+		return 0;
+	}
+	(void)snprintf(text, sizeof(text), "%s %s", parent->text, diff_id->text);
+	return digest_of("sha256", text, strlen(text), ret, err);
+}
+
+int chain_patch_key(const struct digest *chain_id, struct digest *ret, struct err *err)
+{
+	char text[2 * DIGEST_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "overlaid patch 1 %s", chain_id->text);
+	return digest_of("sha256", text, strlen(text), ret, err);
+}
+
+int chain_check_derived(size_t directories, bool patched, const char *what, struct err *err)
+{
+	if (directories > OVERLAY_LOWERS_MAX && patched)
+		return fail(err, -E2BIG,
+			    "%s has %zu layers and needs one more, with the metadata of directories "
+			    "that its layers only imply, and overlayfs stacks at most %d; rebuild it "
+			    "with fewer (for example with --squash)",
+			    what, directories - 1, OVERLAY_LOWERS_MAX);
+	return overlay_check_lowers(directories, what, err);
 }
 
 static int compare_digests(const void *a, const void *b)

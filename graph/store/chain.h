@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * chain: a list of layers becomes a mount plan.
+ * chain: a list of layers becomes a mount plan; the names of what is derived for one.
+ *
+ * An image's chain is a layer for each of its diffIDs, lowest first, plain or bound, and on top, where
+ * it is needed, a patch (graph/store/layer.h). It follows from the diffIDs alone: whoever loads the
+ * image, in whatever order, gets the same.
  */
 #ifndef GRAPH_STORE_CHAIN_H
 #define GRAPH_STORE_CHAIN_H
+
+#include <stdbool.h>
 
 #include "driver/overlay.h"
 #include "graph/name/oci.h"
@@ -21,6 +27,16 @@ int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *p
 
 /* Adds the empty directories that the kernel wants beneath a short chain. */
 int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err);
+
+/* The chainID of a layer over those of `parent` (NULL: over none). */
+int chain_id_next(const struct digest *parent, const struct digest *diff_id, struct digest *ret,
+		  struct err *err);
+
+/* The key of the patch of the chain: sha256 of "overlaid patch 1 " and the chainID. */
+int chain_patch_key(const struct digest *chain_id, struct digest *ret, struct err *err);
+
+/* Refuses a chain of so many distinct directories, the patch among them, that it cannot be stacked. */
+int chain_check_derived(size_t directories, bool patched, const char *what, struct err *err);
 
 /* Refuses an image with more distinct layers than `max`, or than can be stacked, before anything is
  * extracted: -E2BIG. `what` names the image. */

@@ -109,6 +109,15 @@ static const char *const migrations[] = {
 	"  hex TEXT NOT NULL,"
 	"  name TEXT NOT NULL UNIQUE"
 	") STRICT;",
+	/* 2: layers that are derived for one chain. key: the name of its directory. diff_id: of its tar; a
+	   patch has none. implied: how many directories the tar only implies; NULL: ask layer.json. */
+	"ALTER TABLE layer RENAME COLUMN diff_id TO key;"
+	"ALTER TABLE layer ADD COLUMN diff_id TEXT;"
+	"ALTER TABLE layer ADD COLUMN kind TEXT NOT NULL DEFAULT 'plain'"
+	" CHECK(kind IN ('plain', 'bound', 'patch'));"
+	"ALTER TABLE layer ADD COLUMN implied INTEGER;"
+	"UPDATE layer SET diff_id = key;"
+	"CREATE INDEX layer_derived ON layer(kind) WHERE kind <> 'plain';",
 };
 
 int db_schema_version(void)

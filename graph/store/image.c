@@ -147,8 +147,8 @@ struct listed {
 		variant[32];
 	uint64_t bytes, unique_bytes;
 	size_t containers;
-	char **references, **layers; /* owned */
-	size_t reference_count, layer_count;
+	char **references, **layers, **chain; /* owned */
+	size_t reference_count, layer_count, chain_count;
 };
 
 struct listing {
@@ -168,6 +168,7 @@ static void listing_release(struct listing *l)
 	for (size_t i = 0; i < l->count; i++) {
 		strings_free(l->images[i].references, l->images[i].reference_count);
 		strings_free(l->images[i].layers, l->images[i].layer_count);
+		strings_free(l->images[i].chain, l->images[i].chain_count);
 	}
 	free(l->images);
 }
@@ -259,7 +260,10 @@ static int add_reference(struct listed *image, const struct db_query *q)
 
 static int add_layer(struct listed *image, const struct db_query *q)
 {
-	return strings_add(&image->layers, &image->layer_count, db_text(q, 1));
+	if (strings_add(&image->chain, &image->chain_count, db_text(q, 1)) < 0)
+		return -ENOMEM;
+	return db_is_null(q, 2) ? 0 :
+				  strings_add(&image->layers, &image->layer_count, db_text(q, 2));
 }
 
 static int add_sizes(struct listed *image, const struct db_query *q)
@@ -290,8 +294,8 @@ static int read_details(struct store *store, int64_t only, struct listing *l, st
 		{ "SELECT image, reference FROM tag ORDER BY image, reference",
 		  "SELECT image, reference FROM tag WHERE image = ? ORDER BY reference",
 		  add_reference },
-		{ "SELECT image, diff_id FROM image_layer JOIN layer ON layer.id = layer ORDER BY image, position",
-		  "SELECT image, diff_id FROM image_layer JOIN layer ON layer.id = layer"
+		{ "SELECT image, key, diff_id FROM image_layer JOIN layer ON layer.id = layer ORDER BY image, position",
+		  "SELECT image, key, diff_id FROM image_layer JOIN layer ON layer.id = layer"
 		  " WHERE image = ? ORDER BY position",
 		  add_layer },
 		{ "SELECT e.image, layer.bytes, " HOLDERS
@@ -341,6 +345,8 @@ static int hand_over(const struct listed *image, overlaid_image_fn *fn, void *ar
 		.unique_bytes = image->unique_bytes,
 		.layers = (const char *const *)image->layers,
 		.layer_count = image->layer_count,
+		.chain = (const char *const *)image->chain,
+		.chain_count = image->chain_count,
 		.container_count = image->containers,
 	};
 
@@ -387,7 +393,35 @@ static int manifest_of(struct store *store, const char *image_id, char ret[DIGES
 	return r;
 }
 
-int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_id, struct err *err)
+/* A store of an older version has chains without what is derived. */
+static int replace_chain(struct store *store, const struct image_facts *f, int64_t id,
+			 struct layer_list *removed, struct err *err)
+{
+	auto_layer_list struct layer_list old = { 0 };
+	bool same;
+	int r = layer_list_query(
+		store, &old, err,
+		"SELECT layer.id, key FROM image_layer JOIN layer ON layer.id = layer WHERE image = ?"
+		" ORDER BY position",
+		id);
+
+	if (r < 0)
+		return r;
+	same = old.count == f->layer_count;
+	for (size_t i = 0; same && i < old.count; i++)
+		same = old.items[i].id == f->layer_ids[i];
+	if (same)
+		return 0;
+	r = db_run(store->db, err, "DELETE FROM image_layer WHERE image = ?", "i", id);
+	for (size_t i = 0; r >= 0 && i < f->layer_count; i++)
+		r = db_run(store->db, err,
+			   "INSERT INTO image_layer(image, position, layer) VALUES(?, ?, ?)", "iii",
+			   id, (int64_t)i, f->layer_ids[i]);
+	return r < 0 ? r : layers_collect(store, &old, removed, err);
+}
+
+int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_id,
+		 struct layer_list *removed, struct err *err)
 {
 	const char *manifest = f->manifest->text[0] ? f->manifest->text : NULL;
 	char old[DIGEST_TEXT_MAX];
@@ -409,11 +443,8 @@ int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_
 	if (r >= 0)
 		r = db_get_int(store->db, &id, err, "SELECT id FROM image WHERE image_id = ?", "s",
 			       f->image_id->text);
-	for (size_t i = 0; r >= 0 && i < f->config->diff_id_count; i++)
-		r = db_run(
-			store->db, err,
-			"INSERT INTO image_layer(image, position, layer) VALUES(?, ?, ?) ON CONFLICT DO NOTHING",
-			"iii", id, (int64_t)i, f->layer_ids[i]);
+	if (r >= 0)
+		r = replace_chain(store, f, id, removed, err);
 	if (r < 0)
 		return r;
 	*ret_id = id;
@@ -466,7 +497,7 @@ int image_delete(struct store *store, int64_t id, struct layer_list *removed, st
 	db_query_release(&q);
 	r = layer_list_query(
 		store, &layers, err,
-		"SELECT DISTINCT layer.id, diff_id FROM image_layer JOIN layer ON layer.id = layer WHERE image = ?",
+		"SELECT DISTINCT layer.id, key FROM image_layer JOIN layer ON layer.id = layer WHERE image = ?",
 		id);
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(statements); i++)
 		r = db_run(store->db, err, statements[i], "i", id);

@@ -33,12 +33,13 @@ struct image_facts {
 	const struct digest *image_id;
 	const struct digest *manifest; /* empty text: none */
 	const struct oci_config *config;
-	const int64_t *layer_ids; /* rows, one for each diffID of config */
+	const int64_t *layer_ids; /* rows of its chain (graph/store/chain.h) */
+	size_t layer_count;
 };
-/* In a transaction. *ret_id is the new row, or that of the same image, whose manifest and load time
- * are then brought up to date. */
+/* In a transaction. *ret_id is the new row, or that of the same image, whose manifest, load time and
+ * chain are then brought up to date. Layers that lost their last edge go to `removed` (NULL allowed). */
 int image_insert(struct store *store, const struct image_facts *facts, int64_t *ret_id,
-		 struct err *err);
+		 struct layer_list *removed, struct err *err);
 
 /* Points the reference at the image, away from another one if need be. In a transaction. */
 int image_tag(struct store *store, int64_t id, const char *reference, struct err *err);

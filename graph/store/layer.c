@@ -10,7 +10,18 @@
 #include "driver/base/json.h"
 #include "graph/store/db.h"
 
-int layer_list_add(struct layer_list *list, int64_t id, const char *diff_id, struct err *err)
+#define IMPLIED_BYTES_MAX ((size_t)1 << 30)
+
+const char *layer_kind_name(enum layer_kind kind)
+{
+	static const char *const names[] = {
+		[LAYER_PLAIN] = "plain", [LAYER_BOUND] = "bound", [LAYER_PATCH] = "patch"
+	};
+
+	return names[kind];
+}
+
+int layer_list_add(struct layer_list *list, int64_t id, const char *key, struct err *err)
 {
 	if (list->count == list->cap) {
 		size_t cap = list->cap ? list->cap * 2 : 16;
@@ -22,7 +33,7 @@ int layer_list_add(struct layer_list *list, int64_t id, const char *diff_id, str
 		list->cap = cap;
 	}
 	list->items[list->count].id = id;
-	(void)snprintf(list->items[list->count].diff_id.text, DIGEST_TEXT_MAX, "%s", diff_id);
+	(void)snprintf(list->items[list->count].key.text, DIGEST_TEXT_MAX, "%s", key);
 	list->count++;
 	return 0;
 }
@@ -44,20 +55,19 @@ int layer_list_query(struct store *store, struct layer_list *list, struct err *e
 	return r;
 }
 
-int layer_find(struct store *store, const struct digest *diff_id, int64_t *ret_id, struct err *err)
+int layer_find(struct store *store, const struct digest *key, int64_t *ret_id, struct err *err)
 {
-	return db_get_int(store->db, ret_id, err, "SELECT id FROM layer WHERE diff_id = ?", "s",
-			  diff_id->text);
+	return db_get_int(store->db, ret_id, err, "SELECT id FROM layer WHERE key = ?", "s",
+			  key->text);
 }
 
-static struct json *implied_json(const struct buf *implied)
+static int64_t implied_count(const struct buf *implied)
 {
-	struct json *array = json_new_array();
-	const char *path = buf_text(implied), *end = path + implied->len;
+	int64_t count = 0;
 
-	for (; path < end; path += strlen(path) + 1)
-		array = json_push(array, json_new_string(path));
-	return array;
+	for (size_t i = 0; i < implied->len; i++)
+		count += !implied->data[i];
+	return count;
 }
 
 int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
@@ -66,7 +76,11 @@ int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
 	auto_buf struct buf text = { .max = 0 };
 	int r;
 
-	j = json_set(j, "diffID", json_new_string(f->diff_id->text));
+	j = json_set(j, "kind", json_new_string(layer_kind_name(f->kind)));
+	if (f->kind != LAYER_PATCH)
+		j = json_set(j, "diffID", json_new_string(f->diff_id->text));
+	if (f->kind != LAYER_PLAIN)
+		j = json_set(j, "chainID", json_new_string(f->chain_id->text));
 	j = json_set(j, "bytes", json_new_int((int64_t)f->applied->bytes));
 	j = json_set(j, "diskBytes", json_new_int((int64_t)f->applied->disk_bytes));
 	j = json_set(j, "entries", json_new_int((int64_t)f->applied->entries));
@@ -83,18 +97,69 @@ int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
 	}
 	j = json_set(j, "source", json_new_string(f->source));
 	j = json_set(j, "rootImplied", json_new_bool(f->applied->root_implied));
-	j = json_set(j, "impliedDirectories", implied_json(&f->applied->implied));
+	j = json_set(j, "implied", json_new_int(implied_count(&f->applied->implied)));
 	r = json_print(j, 0, &text, err);
 	if (r >= 0 && buf_putc(&text, '\n') < 0)
 		r = buf_status(&text, err);
+	if (r >= 0 && f->applied->implied.len)
+		r = replace_file_at(dir_fd, "implied", f->applied->implied.data,
+				    f->applied->implied.len, 0, err);
 	if (r < 0)
 		return r;
 	return replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
 }
 
-int layer_publish(struct store *store, int from_fd, const struct digest *diff_id, struct err *err)
+/* As layers of schema 1 have them. */
+static int read_implied_json(int dir_fd, struct buf *ret, struct err *err)
 {
-	const char *hex = digest_hex(diff_id);
+	auto_buf struct buf text = { .max = IMPLIED_BYTES_MAX };
+	auto_json struct json *j = NULL;
+	const struct json *array;
+	int r = read_file_at(dir_fd, "layer.json", &text, err);
+
+	if (r >= 0)
+		r = json_parse(buf_text(&text), text.len, IMPLIED_BYTES_MAX, "layer.json", &j, err);
+	if (r < 0)
+		return r;
+	array = json_get(j, "/impliedDirectories");
+	for (size_t i = 0; array && array->type == JSON_ARRAY && i < array->count; i++) {
+		const char *path = array->items[i]->string;
+
+		if (path)
+			(void)buf_append(ret, path, strlen(path) + 1);
+	}
+	return buf_status(ret, err);
+}
+
+int layer_read_implied(struct store *store, const struct digest *key, struct buf *ret,
+		       struct err *err)
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	auto_close int dir_fd = -EBADF;
+	int r = db_query(store->db, &q, err, "SELECT implied FROM layer WHERE key = ?", "s",
+			 key->text);
+
+	if (r >= 0)
+		r = db_step(&q, err);
+	if (r <= 0)
+		return r < 0 ? r : fail(err, -ENOENT, "layer %s is not in the database", key->text);
+	if (!db_is_null(&q, 0) && db_int(&q, 0) == 0)
+		return 0;
+	dir_fd = open_dir_at(store->layers_fd, digest_hex(key), err);
+	if (dir_fd < 0)
+		return err_prefix(err, dir_fd, "layer %s", key->text);
+	ret->max = IMPLIED_BYTES_MAX;
+	r = db_is_null(&q, 0) ? read_implied_json(dir_fd, ret, err) :
+				read_file_at(dir_fd, "implied", ret, err);
+	/* What is searched as text must end. */
+	if (r >= 0 && ret->len && ret->data[ret->len - 1])
+		r = fail(err, -EUCLEAN, "its list of implied directories is damaged");
+	return r < 0 ? err_prefix(err, r, "layer %s", key->text) : 0;
+}
+
+int layer_publish(struct store *store, int from_fd, const struct digest *key, struct err *err)
+{
+	const char *hex = digest_hex(key);
 
 	for (;;) {
 		int r;
@@ -102,7 +167,7 @@ int layer_publish(struct store *store, int from_fd, const struct digest *diff_id
 		if (renameat(from_fd, hex, store->layers_fd, hex) == 0)
 			return 0;
 		if (errno != EEXIST && errno != ENOTEMPTY)
-			return fail(err, -errno, "move layer %s into %s/layers: %m", diff_id->text,
+			return fail(err, -errno, "move layer %s into %s/layers: %m", key->text,
 				    store->root_path);
 		/* Invariant 3: no row, so nobody's. */
 		r = trash_move(store, store->layers_fd, hex, err);
@@ -115,16 +180,18 @@ int layer_insert(struct store *store, const struct layer_facts *f, int64_t *ret_
 {
 	int64_t id;
 	int r = db_run(store->db, err,
-		       "INSERT INTO layer(diff_id, bytes, disk_bytes, entries, root_implied, created)"
-		       " VALUES(?, ?, ?, ?, ?, ?)",
-		       "siiiii", f->diff_id->text, (int64_t)f->applied->bytes,
+		       "INSERT INTO layer(key, kind, diff_id, bytes, disk_bytes, entries,"
+		       " root_implied, implied, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		       "sssiiiiii", f->key->text, layer_kind_name(f->kind),
+		       f->kind == LAYER_PATCH ? NULL : f->diff_id->text, (int64_t)f->applied->bytes,
 		       (int64_t)f->applied->disk_bytes, (int64_t)f->applied->entries,
-		       (int64_t)f->applied->root_implied, (int64_t)time(NULL));
+		       (int64_t)f->applied->root_implied, implied_count(&f->applied->implied),
+		       (int64_t)time(NULL));
 
 	if (r < 0)
 		return r;
 	id = db_last_id(store->db);
-	if (f->from_blob)
+	if (f->from_blob && f->kind == LAYER_PLAIN)
 		r = db_run(store->db, err,
 			   "INSERT INTO blob(digest, media_type, size, stored, layer) VALUES(?, ?, ?, 0, ?)"
 			   " ON CONFLICT(digest) DO UPDATE SET layer = excluded.layer",
@@ -162,9 +229,9 @@ int layers_collect(struct store *store, const struct layer_list *candidates,
 			return r;
 		if (db_changes(store->db) == 0)
 			continue;
-		r = trash_record(store, "layer", digest_hex(&layer->diff_id), err);
+		r = trash_record(store, "layer", digest_hex(&layer->key), err);
 		if (r >= 0 && removed)
-			r = layer_list_add(removed, layer->id, layer->diff_id.text, err);
+			r = layer_list_add(removed, layer->id, layer->key.text, err);
 		if (r < 0)
 			return r;
 	}
@@ -186,7 +253,7 @@ int lease_end(struct store *store, int64_t id, const char *name, struct err *err
 	if (r >= 0)
 		r = layer_list_query(
 			store, &layers, err,
-			"SELECT layer.id, diff_id FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+			"SELECT layer.id, key FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
 			id);
 	if (r >= 0)
 		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", id);
@@ -195,31 +262,30 @@ int lease_end(struct store *store, int64_t id, const char *name, struct err *err
 	return r < 0 ? r : db_commit(&t, err);
 }
 
-char *layer_path(const struct store *store, const char *diff_id)
+char *layer_path(const struct store *store, const char *key)
 {
-	const char *hex = strchr(diff_id, ':');
+	const char *hex = strchr(key, ':');
 	char *path;
 
-	if (asprintf(&path, "%s/layers/sha256/%s/diff", store->root_path, hex ? hex + 1 : diff_id) <
-	    0)
+	if (asprintf(&path, "%s/layers/sha256/%s/diff", store->root_path, hex ? hex + 1 : key) < 0)
 		return NULL;
 	return path;
 }
 
-int layer_open(const struct store *store, const struct digest *diff_id, char **ret_path,
+int layer_open(const struct store *store, const struct digest *key, char **ret_path,
 	       struct err *err)
 {
 	char name[STORE_HEX_LEN + 6];
 	char *path;
 	int fd;
 
-	(void)snprintf(name, sizeof(name), "%.64s/diff", digest_hex(diff_id));
+	(void)snprintf(name, sizeof(name), "%.64s/diff", digest_hex(key));
 	fd = openat(store->layers_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return fail(err, -errno,
 			    "layer %s is in the database, but its directory cannot be opened: %m",
-			    diff_id->text);
-	path = layer_path(store, diff_id->text);
+			    key->text);
+	path = layer_path(store, key->text);
 	if (!path) {
 		(void)close(fd);
 		return fail_oom(err);

@@ -30,23 +30,23 @@ void snapshot_release(struct snapshot *s)
 
 /* ---- its directory ---- */
 
-/* The topmost layer that says what "/" is, by a query that gives its diffID: 1 and a descriptor of
+/* The topmost layer that says what "/" is, by a query that gives its key: 1 and a descriptor of
  * its tree, 0 where none does. */
 static int open_root_layer(struct store *store, const char *sql, int64_t id, int *ret_fd,
 			   struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	auto_free char *path = NULL;
-	struct digest diff_id;
+	struct digest key;
 	int r = db_query(store->db, &q, err, sql, "i", id);
 
 	if (r >= 0)
 		r = db_step(&q, err);
 	if (r > 0)
-		r = digest_parse(db_text(&q, 0), &diff_id, err) < 0 ? -EUCLEAN : 1;
+		r = digest_parse(db_text(&q, 0), &key, err) < 0 ? -EUCLEAN : 1;
 	if (r <= 0)
 		return r;
-	r = layer_open(store, &diff_id, &path, err);
+	r = layer_open(store, &key, &path, err);
 	if (r < 0)
 		return r;
 	*ret_fd = r;
@@ -54,8 +54,8 @@ static int open_root_layer(struct store *store, const char *sql, int64_t id, int
 }
 
 /* A snapshot that has no row yet takes it from its image; later it has layers of its own. */
-#define ROOT_OF(table, column)                                                       \
-	"SELECT diff_id FROM " table " JOIN layer ON layer.id = layer WHERE " column \
+#define ROOT_OF(table, column)                                                   \
+	"SELECT key FROM " table " JOIN layer ON layer.id = layer WHERE " column \
 	" = ? AND NOT root_implied ORDER BY position DESC LIMIT 1"
 static const char root_of_image[] = ROOT_OF("image_layer", "image");
 static const char root_of_snapshot[] = ROOT_OF("snapshot_layer", "snapshot");
@@ -332,7 +332,7 @@ int snapshot_layers(struct store *store, int64_t id, struct layer_list *ret, str
 {
 	return layer_list_query(
 		store, ret, err,
-		"SELECT layer.id, diff_id FROM snapshot_layer JOIN layer ON layer.id = layer WHERE snapshot = ?"
+		"SELECT layer.id, key FROM snapshot_layer JOIN layer ON layer.id = layer WHERE snapshot = ?"
 		" ORDER BY position",
 		id);
 }

@@ -5,9 +5,11 @@
  *	ROOT/			0700
  *	  format		"overlaid 1\n"; no other number; its byte ranges are locks
  *	  graph.db		SQLite, the only index (graph/store/db.h)
- *	  layers/sha256/HEX/	one directory a layer; HEX is the layer's diffID
+ *	  layers/sha256/HEX/	one directory a layer; HEX is the layer's diffID, or the key of one
+ *				that is derived for a chain (graph/store/layer.h)
  *	    diff/		the tree, in overlay form (driver/apply.h)
  *	    layer.json		what the layer says of itself (graph/store/layer.h)
+ *	    implied		the directories that its tar implies, where there are any
  *	  snapshots/UID/	fs/ and work/ of a snapshot; UID is 64 random hex digits
  *	  blobs/sha256/HEX	manifests and configs, original bytes
  *	  partial/		downloads that can be resumed
@@ -25,7 +27,8 @@
  *     trash/; then unlink. What a crash leaves of that is finished by the next removal or gc.
  *  5. References are rows with foreign keys, never a counter: a layer's references are its edges
  *     (image_layer, snapshot_layer, lease_layer). A transaction that removes edges also removes
- *     the layers that have none left.
+ *     the layers that have none left. A derived layer is held as any other, and holds none: what it
+ *     was made from may go.
  *  6. The kernel's mount table is the truth about mounts; `mount` rows carry boot id and mount
  *     namespace and are reconciled when read.
  *  7. Nothing slow (extraction, hashing, network, deleting, syncing of trees) happens inside a

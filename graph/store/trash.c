@@ -61,7 +61,7 @@ static const struct {
 	const char *row; /* finds the row that has come back */
 } kinds[] = {
 	{ "layer", offsetof(struct store, layers_fd),
-	  "SELECT 1 FROM layer WHERE diff_id = 'sha256:' || ?" },
+	  "SELECT 1 FROM layer WHERE key = 'sha256:' || ?" },
 	{ "blob", offsetof(struct store, blobs_fd),
 	  "SELECT 1 FROM blob WHERE stored AND digest = 'sha256:' || ?" },
 	{ "snapshot", offsetof(struct store, snapshots_fd),

@@ -270,12 +270,14 @@ make_several() { # new layout
 	assert_equal "$(cat "$(ov image mount localhost/several:1)/number")" 1
 }
 
-# Not supported yet: an error, not a wrong tree.
-@test "a hard link to a file of the layer beneath is refused, named, and leaves the store as it was" {
-	ov load --quiet "$zoo/layout" >/dev/null
-	layer_directories >"$T/before"
-	fails_with data/target ov load "$(image parents)/hardlink"
-	assert_equal "$(ov images -q --no-trunc)" "$id"
-	settle
-	assert_same "$T/before" <(layer_directories)
+@test "a hard link to a file of the layer beneath, and a way through its symlink, are what they say" {
+	local tree
+	ov load --quiet "$(image parents)/hardlink" >/dev/null
+	tree=$(ov image mount localhost/hardlink:1)
+	assert_equal "$(cat "$tree/data/link")" target
+	assert_equal "$(stat -c %i "$tree/data/link")" "$(stat -c %i "$tree/data/target")"
+	ov load --quiet "$(image parents)/symlink" >/dev/null
+	tree=$(ov image mount localhost/symlink:1)
+	assert_equal "$(readlink "$tree/lib")" usr/lib
+	assert_equal "$(cat "$tree/lib/upper" "$tree/lib/lower")" "upper"$'\n'"lower"
 }

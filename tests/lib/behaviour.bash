@@ -149,20 +149,20 @@ assert_store_sound() {
 		UNION ALL SELECT layer FROM lease_layer"
 	assert_equal "$(sql 'PRAGMA integrity_check')" ok
 	assert_equal "$(sql 'PRAGMA foreign_key_check')" ""
-	assert_same <(sql 'SELECT substr(diff_id, 8) FROM layer ORDER BY 1') <(layer_dirs)
+	assert_same <(sql 'SELECT substr(key, 8) FROM layer ORDER BY 1') <(layer_dirs)
 	# A snapshot's directory is made at its first mount.
 	assert_equal "$(comm -13 <(sql 'SELECT uid FROM snapshot ORDER BY 1') <(names_in "$ROOT/snapshots"))" ""
 	assert_equal "$(comm -23 <(sql 'SELECT uid FROM snapshot JOIN mount ON snapshot.id = mount.snapshot ORDER BY 1') \
 		<(names_in "$ROOT/snapshots"))" ""
 	assert_same <(sql 'SELECT substr(digest, 8) FROM blob WHERE stored ORDER BY 1') <(names_in "$ROOT/blobs/sha256")
-	assert_equal "$(sql "SELECT diff_id FROM layer WHERE id NOT IN ($edges)")" ""
+	assert_equal "$(sql "SELECT key FROM layer WHERE id NOT IN ($edges)")" ""
 	assert_equal "$(sql "SELECT count(*) FROM ($edges) WHERE layer NOT IN (SELECT id FROM layer)")" 0
 	assert_equal "$(sql 'SELECT uid FROM snapshot WHERE id NOT IN (SELECT snapshot FROM snapshot_layer)')" ""
 	assert_equal "$(sql 'SELECT digest FROM blob WHERE stored AND digest NOT IN (SELECT image_id FROM image)
 		AND digest NOT IN (SELECT manifest FROM image WHERE manifest IS NOT NULL)')" ""
 	# What the program counts is what is there.
 	assert_same <(ov --json layers | jq -r '.[] | "\(.Layer) \(.References)"' | LC_ALL=C sort) <(
-		sql "SELECT diff_id, (SELECT count(DISTINCT image) FROM image_layer WHERE layer = layer.id) +
+		sql "SELECT key, (SELECT count(DISTINCT image) FROM image_layer WHERE layer = layer.id) +
 			(SELECT count(DISTINCT snapshot) FROM snapshot_layer WHERE layer = layer.id) +
 			(SELECT count(*) FROM lease_layer WHERE layer = layer.id)
 			FROM layer ORDER BY 1" | tr '|' ' '

@@ -109,6 +109,60 @@ static void migrating_to_what_is_reached_changes_nothing(void **state)
 	db_free(db);
 }
 
+/* What schema 1 had of the tables that migration 2 touches, or that point at them. */
+static const char schema_1[] =
+	"CREATE TABLE layer(id INTEGER PRIMARY KEY, diff_id TEXT NOT NULL UNIQUE,"
+	" bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, entries INTEGER NOT NULL,"
+	" root_implied INTEGER NOT NULL, created INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE blob(digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, size INTEGER NOT NULL,"
+	" stored INTEGER NOT NULL, layer INTEGER REFERENCES layer(id) ON DELETE CASCADE) STRICT,"
+	" WITHOUT ROWID;"
+	"CREATE TABLE image(id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" image_id TEXT NOT NULL UNIQUE REFERENCES blob(digest),"
+	" manifest TEXT REFERENCES blob(digest), os TEXT NOT NULL, architecture TEXT NOT NULL,"
+	" variant TEXT NOT NULL, created INTEGER NOT NULL, loaded INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE image_layer(image INTEGER NOT NULL REFERENCES image(id),"
+	" position INTEGER NOT NULL, layer INTEGER NOT NULL REFERENCES layer(id),"
+	" PRIMARY KEY(image, position)) STRICT, WITHOUT ROWID;"
+	"PRAGMA user_version = 1";
+
+static int run(struct db *db, const char *sql)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	int r = db_begin(db, &t, NULL);
+
+	return r < 0 ? r : db_run(db, NULL, sql, "");
+}
+
+/* A store of the first schema keeps what it had. */
+static void migration_2_keeps_layers_and_their_edges(void **state)
+{
+	struct db *db;
+
+	with_sqlite(schema_1);
+	with_sqlite("INSERT INTO layer VALUES(7, 'sha256:aa', 1, 2, 3, 0, 5);"
+		    "INSERT INTO blob VALUES('sha256:cc', 'x', 1, 1, NULL);"
+		    "INSERT INTO blob VALUES('sha256:bb', 'x', 1, 0, 7);"
+		    "INSERT INTO image(image_id, os, architecture, variant, created, loaded)"
+		    " VALUES('sha256:cc', '', '', '', 0, 0);"
+		    "INSERT INTO image_layer SELECT id, 0, 7 FROM image");
+	db = open_db();
+	assert_int_equal(number(db, "PRAGMA user_version"), db_schema_version());
+	assert_int_equal(number(db, "SELECT count(*) FROM layer WHERE id = 7 AND key = 'sha256:aa'"
+				    " AND diff_id = key AND kind = 'plain' AND implied IS NULL"
+				    " AND bytes = 1 AND disk_bytes = 2 AND entries = 3"),
+			 1);
+	assert_int_equal(number(db, "SELECT count(*) FROM image_layer WHERE layer = 7"), 1);
+	assert_int_equal(number(db, "SELECT layer FROM blob WHERE digest = 'sha256:bb'"), 7);
+	/* References hold, and keys are one layer's. */
+	assert_int_equal(run(db, "DELETE FROM layer"), -EBUSY);
+	assert_int_equal(run(db, "INSERT INTO layer(key, bytes, disk_bytes, entries, root_implied,"
+				 " created) VALUES('sha256:aa', 0, 0, 0, 0, 0)"),
+			 -EEXIST);
+	assert_true(run(db, "UPDATE layer SET kind = 'other'") < 0);
+	db_free(db);
+}
+
 static void a_migration_that_fails_leaves_nothing_of_itself(void **state)
 {
 	struct db *db = NULL;
@@ -465,6 +519,7 @@ int main(void)
 		sandbox_test(a_new_database_has_the_schema),
 		sandbox_test(an_empty_file_is_migrated_from_the_start),
 		sandbox_test(migrating_to_what_is_reached_changes_nothing),
+		sandbox_test(migration_2_keeps_layers_and_their_edges),
 		sandbox_test(a_migration_that_fails_leaves_nothing_of_itself),
 		sandbox_test(opening_again_keeps_what_is_there),
 		sandbox_test(a_newer_database_is_refused),

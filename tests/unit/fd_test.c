@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -380,6 +381,26 @@ static void random_hex_is_hex_of_its_length(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, enter_scratch, leave_scratch)
 
+static void descriptors_that_are_wanted_may_be_opened(void **state)
+{
+	struct rlimit before, now;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = before;
+	now.rlim_cur = 64;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	want_descriptors(32);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, 64);
+	want_descriptors(200);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, 200);
+	want_descriptors(SIZE_MAX);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, before.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +424,7 @@ int main(void)
 		TEST(a_directory_is_opened_to_be_read),
 		TEST(a_missing_directory_is_made),
 		cmocka_unit_test(random_hex_is_hex_of_its_length),
+		cmocka_unit_test(descriptors_that_are_wanted_may_be_opened),
 	};
 
 	return cmocka_run_group_tests_name("fd", tests, NULL, NULL);

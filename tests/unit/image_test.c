@@ -236,16 +236,18 @@ static int64_t insert(const char *start, const char *manifest_start, const int64
 	const struct oci_config config = { .platform = { "linux", "arm64", "v8" },
 					   .created = 7,
 					   .diff_id_count = count };
-	const struct image_facts facts = {
-		.image_id = &id, .manifest = &manifest, .config = &config, .layer_ids = rows
-	};
+	const struct image_facts facts = { .image_id = &id,
+					   .manifest = &manifest,
+					   .config = &config,
+					   .layer_ids = rows,
+					   .layer_count = count };
 	int64_t row = 0;
 	struct err err = { 0 };
 
 	assert_int_equal(db_begin(store->db, &t, NULL), 0);
 	assert_int_equal(blob_insert(store, &id, "config", 2, NULL), 0);
 	assert_int_equal(blob_insert(store, &manifest, "manifest", 2, NULL), 0);
-	if (image_insert(store, &facts, &row, &err) < 0)
+	if (image_insert(store, &facts, &row, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(db_commit(&t, NULL), 0);
 	return row;
@@ -260,6 +262,25 @@ static void the_same_image_is_inserted_once(void **state)
 	assert_int_equal(kit_count(store, "SELECT count(*) FROM image"), 1);
 	assert_int_equal(kit_count(store, "SELECT count(*) FROM image_layer"), 3);
 	assert_true(kit_count(store, "SELECT loaded FROM image") > 1);
+}
+
+/* As loaded by a version that derived nothing. */
+static void an_image_that_comes_again_has_the_new_chain(void **state)
+{
+	int64_t id = insert("ab", "c1", layers, 2);
+	const int64_t chain[] = { layers[0], layers[2], kit_layer(store, "4a") };
+
+	assert_int_equal(insert("ab", "c1", chain, 3), id);
+	assert_int_equal(kit_count(store, "SELECT count(*) FROM image_layer"), 3);
+	for (int64_t i = 0; i < 3; i++) {
+		char sql[100];
+
+		(void)snprintf(sql, sizeof(sql),
+			       "SELECT layer FROM image_layer WHERE position = %d", (int)i);
+		assert_int_equal(kit_count(store, sql), chain[i]);
+	}
+	/* Nobody holds it any more. */
+	assert_int_equal(kit_count(store, "SELECT count(*) FROM trash WHERE kind = 'layer'"), 1);
 }
 
 static void the_manifest_that_came_last_stays(void **state)
@@ -467,6 +488,7 @@ int main(void)
 		image_test(a_reference_moves_from_image_to_image),
 		image_test(references_come_sorted),
 		image_test(the_same_image_is_inserted_once),
+		image_test(an_image_that_comes_again_has_the_new_chain),
 		image_test(the_manifest_that_came_last_stays),
 		image_test(a_manifest_of_two_images_stays_with_the_other),
 		image_test(images_are_listed_newest_first),

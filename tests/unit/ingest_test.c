@@ -63,6 +63,7 @@ static void commit(struct ingest *in)
 
 	assert_int_equal(db_begin(o->store->db, &t, NULL), 0);
 	assert_int_equal(ingest_commit_layers(in, &ids, NULL), 0);
+	assert_int_equal(ingest_end_lease(in, NULL, NULL), 0);
 	assert_int_equal(db_commit(&t, NULL), 0);
 }
 

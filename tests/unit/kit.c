@@ -74,9 +74,9 @@ int64_t kit_layer(struct store *store, const char *start)
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	const struct apply_result applied = { .bytes = 100, .disk_bytes = 4096, .entries = 1 };
 	const struct digest diff_id = kit_digest(start);
-	const struct layer_facts facts = { .diff_id = &diff_id,
-					   .applied = &applied,
-					   .source = "test" };
+	const struct layer_facts facts = {
+		.key = &diff_id, .diff_id = &diff_id, .applied = &applied, .source = "test"
+	};
 	struct err err = { 0 };
 	int64_t id = 0;
 
@@ -96,9 +96,11 @@ int64_t kit_image(struct store *store, const char *start, const int64_t *layers,
 					   .created = 1000,
 					   .diff_ids = diff_ids,
 					   .diff_id_count = count };
-	const struct image_facts facts = {
-		.image_id = &id, .manifest = &none, .config = &config, .layer_ids = layers
-	};
+	const struct image_facts facts = { .image_id = &id,
+					   .manifest = &none,
+					   .config = &config,
+					   .layer_ids = layers,
+					   .layer_count = count };
 	struct err err = { 0 };
 	char path[200];
 	int64_t row = 0;
@@ -107,7 +109,7 @@ int64_t kit_image(struct store *store, const char *start, const int64_t *layers,
 	put_file(sandbox_path(path), "{}");
 	ok(db_begin(store->db, &t, &err), &err);
 	ok(blob_insert(store, &id, "application/vnd.oci.image.config.v1+json", 2, &err), &err);
-	ok(image_insert(store, &facts, &row, &err), &err);
+	ok(image_insert(store, &facts, &row, NULL, &err), &err);
 	ok(db_commit(&t, &err), &err);
 	return row;
 }

@@ -82,9 +82,9 @@ static void a_layer_has_one_row_only(void **state)
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	const struct apply_result applied = { 0 };
 	const struct digest diff_id = kit_digest("1a");
-	const struct layer_facts facts = { .diff_id = &diff_id,
-					   .applied = &applied,
-					   .source = "test" };
+	const struct layer_facts facts = {
+		.key = &diff_id, .diff_id = &diff_id, .applied = &applied, .source = "test"
+	};
 	int64_t id = 4711;
 
 	assert_int_equal(db_begin(store->db, &t, NULL), 0);
@@ -102,7 +102,8 @@ static void a_layers_blob_is_remembered_and_goes_with_it(void **state)
 					      .entries = 66,
 					      .root_implied = true };
 	const struct digest diff_id = kit_digest("5a");
-	const struct layer_facts facts = { .diff_id = &diff_id,
+	const struct layer_facts facts = { .key = &diff_id,
+					   .diff_id = &diff_id,
 					   .applied = &applied,
 					   .source = "test",
 					   .media_type = "gzip",
@@ -135,7 +136,7 @@ static void lists_grow(void **state)
 		assert_int_equal(layer_list_add(&list, i, digest.text, NULL), 0);
 	assert_int_equal(list.count, 100);
 	assert_int_equal(list.items[99].id, 99);
-	assert_string_equal(list.items[99].diff_id.text, digest.text);
+	assert_string_equal(list.items[99].key.text, digest.text);
 	layer_list_release(&list);
 	assert_int_equal(list.count, 0);
 }
@@ -206,7 +207,7 @@ static void invariant_5_collecting_removes_only_what_nobody_holds(void **state)
 	collect(layers, LAYERS, &removed);
 	assert_int_equal(removed.count, 1);
 	assert_int_equal(removed.items[0].id, layers[3]);
-	assert_memory_equal(removed.items[0].diff_id.text, "sha256:3a0", 10);
+	assert_memory_equal(removed.items[0].key.text, "sha256:3a0", 10);
 	assert_int_equal(kit_count(store, "SELECT count(*) FROM layer"), 3);
 	assert_true(kit_layer_exists("0a"));
 	assert_true(kit_layer_exists("1a"));
@@ -298,13 +299,14 @@ static void a_layer_says_what_it_is(void **state)
 					.entries = 66,
 					.root_implied = true };
 	const struct digest diff_id = kit_digest("5a");
-	const struct layer_facts facts = { .diff_id = &diff_id,
+	const struct layer_facts facts = { .key = &diff_id,
+					   .diff_id = &diff_id,
 					   .applied = &applied,
 					   .source = "docker-archive:/x.tar",
 					   .media_type = "gzip",
 					   .from_blob = true };
 
-	assert_int_equal(buf_append(&applied.implied, "usr\0usr/l\xff", 10), 0);
+	assert_int_equal(buf_append(&applied.implied, "usr\0usr/l\xff", 11), 0);
 	put_dir("layer");
 	dir = open_dir("layer", O_RDONLY);
 	assert_int_equal(layer_write_json(dir, &facts, NULL), 0);
@@ -321,9 +323,123 @@ static void a_layer_says_what_it_is(void **state)
 	assert_string_equal(json_string_or(j, "/blob/mediaType", ""), "gzip");
 	assert_string_equal(json_string_or(j, "/source", ""), "docker-archive:/x.tar");
 	assert_true(json_bool_or(j, "/rootImplied", false));
-	assert_string_equal(json_string_or(j, "/impliedDirectories/0", ""), "usr");
-	assert_string_equal(json_string_or(j, "/impliedDirectories/1", ""), "usr/l\xef\xbf\xbd");
-	assert_null(json_get(j, "/impliedDirectories/2"));
+	assert_int_equal(json_int_or(j, "/implied", -1), 2);
+	assert_string_equal(json_string_or(j, "/kind", ""), "plain");
+	assert_null(json_get(j, "/chainID"));
+}
+
+static void a_derived_layer_says_of_which_chain(void **state)
+{
+	static const enum layer_kind kinds[] = { LAYER_BOUND, LAYER_PATCH };
+	const struct apply_result applied = { 0 };
+	const struct digest key = kit_digest("5a"), diff_id = kit_digest("5b"),
+			    chain_id = kit_digest("5c");
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		const struct layer_facts facts = { .kind = kinds[i],
+						   .key = &key,
+						   .diff_id = &diff_id,
+						   .chain_id = &chain_id,
+						   .applied = &applied,
+						   .source = "test" };
+		auto_json struct json *j = NULL;
+		auto_buf struct buf text = { .max = 65536 };
+		auto_close int dir = -EBADF;
+
+		put_dir("derived");
+		dir = open_dir("derived", O_RDONLY);
+		assert_int_equal(layer_write_json(dir, &facts, NULL), 0);
+		assert_int_equal(read_file_at(dir, "layer.json", &text, NULL), 0);
+		assert_int_equal(json_parse(text.data, text.len, 65536, "layer.json", &j, NULL), 0);
+		assert_string_equal(json_string_or(j, "/kind", ""), layer_kind_name(kinds[i]));
+		assert_string_equal(json_string_or(j, "/chainID", ""), chain_id.text);
+		assert_string_equal(json_string_or(j, "/diffID", "none"),
+				    kinds[i] == LAYER_BOUND ? diff_id.text : "none");
+		assert_false(exists("derived/implied"));
+	}
+}
+
+/* Paths with a NUL behind each, as a literal. */
+static void assert_implied(const char *start, const char *paths, size_t size)
+{
+	auto_buf struct buf have = { 0 };
+	const struct digest key = kit_digest(start);
+	struct err err = { 0 };
+
+	if (layer_read_implied(store, &key, &have, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(have.len, size);
+	assert_memory_equal(buf_text(&have), paths, size);
+}
+
+static void what_a_layer_implies_is_read_byte_for_byte(void **state)
+{
+	static const char paths[] = "usr\0usr/l\xff\nx";
+	struct apply_result applied = { 0 };
+	const struct digest key = kit_digest("5a");
+	const struct layer_facts facts = {
+		.key = &key, .diff_id = &key, .applied = &applied, .source = "test"
+	};
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	auto_close int dir = -EBADF;
+	struct digest missing = kit_digest("0b");
+	struct buf none = { 0 };
+	int64_t id;
+
+	assert_implied("1a", "", 0);
+	assert_int_equal(buf_append(&applied.implied, paths, sizeof(paths)), 0);
+	kit_layer_dir(store, "5a");
+	dir = openat(store->layers_fd, digest_hex(&key), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(layer_write_json(dir, &facts, NULL), 0);
+	assert_int_equal(db_begin(store->db, &t, NULL), 0);
+	assert_int_equal(layer_insert(store, &facts, &id, NULL), 0);
+	assert_int_equal(db_commit(&t, NULL), 0);
+	buf_release(&applied.implied);
+	assert_implied("5a", paths, sizeof(paths));
+	assert_int_equal(layer_read_implied(store, &missing, &none, NULL), -ENOENT);
+	assert_null(none.data);
+}
+
+/* Schema 1 had the paths in layer.json, and no column. */
+static void what_an_old_layer_implies_is_in_its_layer_json(void **state)
+{
+	const struct digest key = kit_digest("1a");
+	char path[200];
+
+	(void)snprintf(path, sizeof(path), "store/layers/sha256/%s/layer.json", digest_hex(&key));
+	put_file(path, "{\"diffID\":\"x\",\"impliedDirectories\":[\"usr\",\"usr/lib\"]}\n");
+	assert_int_equal(kit_run(store, "UPDATE layer SET implied = NULL"), 0);
+	assert_implied("1a", "usr\0usr/lib", sizeof("usr\0usr/lib"));
+}
+
+/* The example of image-spec config.md, "Layer ChainID": ChainID(A|B) = sha256("A B"). */
+static void chains_and_patches_have_names(void **state)
+{
+	const struct digest a = kit_digest("aa"), b = kit_digest("bb");
+	struct digest one, two, patch, expected;
+	char text[300];
+
+	assert_int_equal(chain_id_next(NULL, &a, &one, NULL), 0);
+	assert_string_equal(one.text, a.text);
+	assert_int_equal(chain_id_next(&one, &b, &two, NULL), 0);
+	(void)snprintf(text, sizeof(text), "%s %s", a.text, b.text);
+	assert_int_equal(digest_of("sha256", text, strlen(text), &expected, NULL), 0);
+	assert_string_equal(two.text, expected.text);
+	assert_int_equal(chain_patch_key(&two, &patch, NULL), 0);
+	(void)snprintf(text, sizeof(text), "overlaid patch 1 %s", two.text);
+	assert_int_equal(digest_of("sha256", text, strlen(text), &expected, NULL), 0);
+	assert_string_equal(patch.text, expected.text);
+}
+
+static void a_patch_on_as_many_layers_as_there_may_be_is_too_much(void **state)
+{
+	struct err err = { 0 };
+
+	assert_int_equal(chain_check_derived(500, true, "web:1", &err), 0);
+	assert_int_equal(chain_check_derived(501, true, "web:1", &err), -E2BIG);
+	assert_words(&err, "web:1 has 500 layers and needs one more");
+	assert_int_equal(chain_check_derived(501, false, "web:1", &err), -E2BIG);
+	assert_words(&err, "web:1 has 501 layers");
 }
 
 static void a_layers_tree_opens_with_its_path(void **state)
@@ -471,6 +587,11 @@ int main(void)
 		layer_test(publishing_renames_into_place),
 		layer_test(publishing_moves_away_what_has_no_row),
 		layer_test(a_layer_says_what_it_is),
+		layer_test(a_derived_layer_says_of_which_chain),
+		layer_test(what_a_layer_implies_is_read_byte_for_byte),
+		layer_test(what_an_old_layer_implies_is_in_its_layer_json),
+		layer_test(chains_and_patches_have_names),
+		layer_test(a_patch_on_as_many_layers_as_there_may_be_is_too_much),
 		layer_test(a_layers_tree_opens_with_its_path),
 		layer_test(the_topmost_layer_comes_first_in_a_chain),
 		layer_test(a_chain_that_is_too_long_is_refused_by_its_distinct_layers),
