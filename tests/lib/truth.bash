@@ -4,7 +4,7 @@
 # Nothing here asks the program that is tested.
 
 truth() {
-	python3 -B "$TOP/tests/lib/truth.py" "$@"
+	python3 -B "$TOP/tests/truth/run" "$@"
 }
 
 # A tree, a line an entry. How many links an inode has is left out: in a stack of layers a deleted link
