@@ -299,12 +299,11 @@ class Layer:
         if len(entry.path) > longest or any(len(part) > NAME_MAX for part in parts):
             return False
         trail = self.tree.way(b"/".join(parts[:-1]), Needs(self.tree, self.used)) if parts else ()
-        if len(trail) * 256 > longest and self.real_length(parts[:-1]) > longest - 257:
+        if len(trail) * 256 > longest and self.real_length(parts[:-1]) + len(parts[-1]) > longest:
             return False
-        if self.form != "v7":
-            return True
-        return (entry.kind in "fdlh" and max(entry.uid, entry.gid) <= OCTAL_MAX and len(entry.path) <= 100 and len(entry.link) <= 100
-                and not self.tar.records_of(entry, b""))
+        return self.form != "v7" or (
+            entry.kind in "fdlh" and max(entry.uid, entry.gid) <= OCTAL_MAX and
+            max(len(entry.path), len(entry.link)) <= 100 and not self.tar.records_of(entry, b""))
 
     def real_length(self, parts):
         length = 0
@@ -412,19 +411,30 @@ class Layer:
             extra = [self.a_name() for _ in range(dice.choice((1, 1, 2, 3)))]
             if self.has("long") and dice.random() < 0.2:
                 extra = [dice.choice(b"xyz").to_bytes(1, "big") * dice.choice((9, 100, 255))
-                         for _ in range(dice.choice((4, 7, 15 if self.has("longest") else 7)))]
+                         for _ in range(dice.choice((4, 7)))]
             path, node = b"/".join(([path] if path else []) + extra), None
         if dice.random() < 0.05 and self.has("dotdot"):
             path += b"/.."
             node = None
+        if self.has("longest") and dice.random() < 0.02:
+            return self.the_longest(path)
         name = self.a_name()
         if node is not None and node.children and dice.random() < 0.4:
             name = dice.choice(list(node.children))
             if node.children[name].children and dice.random() < 0.8:
                 name += b"/" + self.a_name()
-        if self.has("longest") and len(path) > 3000:
-            name = b"z" * min(max(PATH_MAX - len(path) - 3, 1), NAME_MAX)
         return path + b"/" * bool(path) + name
+
+    def the_longest(self, path):
+        """In a directory, as long as a path can be, or a little shorter."""
+        room = PATH_MAX - len(self.prefix) - len(path) - bool(path) - self.dice.choice((0, 0, 1, 300))
+        names = []
+        while room > 0:
+            # What is left for the next one is enough for a slash and a byte, or nothing.
+            size = room if room <= NAME_MAX else min(NAME_MAX, room - 2)
+            names.append(b"z" * size)
+            room -= size + 1
+        return path + b"/" * bool(path) + b"/".join(names)
 
     def a_target(self, path):
         """What a symlink says."""

@@ -95,7 +95,8 @@ class Writer:
         data = b"".join(record(key, value) for key, value in records)
         if data:
             self.has_records = True
-            self.emit(self.header(b"PaxHeaders/0" if kind == b"x" else b"pax_global_header", kind, size=len(data)), data)
+            name = b"PaxHeaders/0" if kind == b"x" else b"pax_global_header"
+            self.emit(self.header(name, kind, size=len(data)), data)
 
     def gnu_long(self, value, kind):
         self.emit(self.header(b"././@LongLink", kind, size=len(value) + 1), value + b"\0")
