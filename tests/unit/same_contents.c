@@ -79,8 +79,10 @@ static void hear_hardlink(struct said *s, const struct contents_entry *e)
 {
 	const struct said *of = find(e->link);
 
-	if (!of)
+	if (!of) {
 		fail_msg("%s is said to be %s, of which nothing was said", e->path, e->link);
+		return;
+	}
 	*s = *of;
 	s->path = strdup(e->path);
 	s->link = of->link ? strdup(of->link) : NULL;
