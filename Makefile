@@ -6,6 +6,8 @@
 #   make check            installs what the tests need and is missing, builds, runs every test
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
 #   make check-attacks    archives that try to reach outside, each traced: takes minutes
+#   make check-fuzz       only the fuzz targets, on the inputs in tests/fuzz/corpus
+#   make fuzz             the fuzz targets, on inputs that libFuzzer makes up (needs clang)
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
 #   make bench            commands and unpacking beside others' (needs root; makes 4 GB of images, once)
@@ -20,6 +22,8 @@
 #   STRICT=1                                make check: a skipped test is a failed test
 #   TESTS="tests/integration/x.bats ..."    make check: only these (unit tests by source: tests/unit/x_test.c)
 #   JOBS=2                                  make check: test programs side by side
+#   FUZZ="tar pax ..." SECONDS=600          make fuzz: only these, CPU time for each; MERGE=1 then makes
+#                                           their tests/fuzz/corpus anew, of what was found
 #   BENCH="tests/bench/x ..." ARGS="..."    make bench: only these; arguments for them
 #   V=1                                     shows the commands
 #   STATIC=                                 the program linked with shared libraries only
@@ -36,7 +40,10 @@ includedir = $(prefix)/include
 INSTALL = install
 
 ifeq ($(origin CC),default)
-CC = gcc
+CC = $(if $(filter fuzz,$(MAKECMDGOALS)),clang,gcc)
+endif
+ifneq ($(filter fuzz,$(MAKECMDGOALS)),)
+SAN ?= fuzzer-no-link,address,undefined
 endif
 ifeq ($(origin AR),default)
 AR = ar
@@ -80,6 +87,9 @@ graph_src := $(wildcard graph/name/*.c graph/store/*.c graph/fetch/*.c graph/*.c
 cmd_src := $(wildcard cmd/*.c cmd/serve/*.c)
 unit_src := $(wildcard tests/unit/*_test.c)
 unit_shared_src := $(filter-out $(unit_src),$(wildcard tests/unit/*.c))
+fuzz_src := $(wildcard tests/fuzz/*_fuzz.c)
+fuzz_main_src := tests/fuzz/replay.c
+fuzz_shared_src := $(filter-out $(fuzz_src) $(fuzz_main_src),$(wildcard tests/fuzz/*.c))
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
@@ -89,7 +99,7 @@ bats := $(filter-out $(attacks),$(wildcard tests/integration/*.bats))
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 all_src := $(base_src) $(driver_src) $(graph_src) $(cmd_src) $(unit_src) $(unit_shared_src) \
-	$(unpack_src) $(tool_src) $(tool_shared_src)
+	$(unpack_src) $(fuzz_src) $(fuzz_main_src) $(fuzz_shared_src) $(tool_src) $(tool_shared_src)
 all_objects := $(call objects,$(all_src))
 library_objects := $(call objects,$(base_src) $(driver_src) $(graph_src))
 
@@ -99,10 +109,11 @@ static := $(B)/liboverlaid.a
 program := $(B)/overlaid
 unpack := $(B)/overlaid-unpack
 unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
+fuzz_tests := $(patsubst %.c,$(B)/%,$(fuzz_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration check-attacks demo bench install setup \
-	lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
+.PHONY: all library tools tests check check-unit check-integration check-attacks check-fuzz fuzz demo bench \
+	install setup lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -111,7 +122,7 @@ all: library $(program) $(unpack)
 
 library: $(shared) $(static)
 
-tests: all $(unit_tests) $(tools)
+tests: all $(unit_tests) $(fuzz_tests) $(tools)
 
 tools: $(tools)
 
@@ -122,7 +133,8 @@ help:
 
 # Changed flags are a changed source. And where a goal wants tools, they are installed before
 # anything is compiled.
-setup_for := $(if $(filter check check-unit check-integration,$(MAKECMDGOALS)),--build --test) \
+setup_for := $(if $(filter check check-unit check-integration check-fuzz,$(MAKECMDGOALS)),--build --test) \
+	$(if $(filter fuzz,$(MAKECMDGOALS)),--build --fuzz) \
 	$(if $(filter lint%,$(MAKECMDGOALS)),--build --lint) $(if $(filter bench,$(MAKECMDGOALS)),--build --bench)
 setup_for := $(strip $(setup_for))
 $(B)/flags: FORCE
@@ -190,17 +202,25 @@ $(unit_tests): %: %.o $(call objects,$(unit_shared_src) $(tool_shared_src)) $(B)
 	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libcmd.a $(layers) \
 		-lcmocka $(libs)
 
+# The main() is libFuzzer's, or one that runs the inputs that are there.
+fuzzing := $(findstring fuzzer,$(SAN))
+$(fuzz_tests): %: %.o $(call objects,$(fuzz_shared_src) $(if $(fuzzing),,$(fuzz_main_src))) \
+		$(layers) $(B)/flags
+	$(call say,LINK)$(CC) $(ldflags) $(if $(fuzzing),-fsanitize=fuzzer) -o $@ $(filter %.o,$^) \
+		$(layers) -lz -lcmocka $(libs)
+$(B)/tests/fuzz/tar_fuzz: $(B)/tests/unit/same_contents.o
+
 $(tools): %: %.o $(call objects,$(tool_shared_src)) $(B)/libbase.a $(B)/flags
 	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libbase.a -lcap $(base_libs)
 
 # ---- testing ----
 
-# TESTS names sources; unit tests are run as programs.
+# TESTS names sources; unit tests and fuzz targets are run as programs.
 run_tests = BUILD=$(B) TIMEOUT=$(if $(SAN),1800,600) scripts/run-tests \
-	$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(if $(TESTS),$(TESTS),$(1)))
+	$(patsubst %.c,$(B)/%,$(if $(TESTS),$(TESTS),$(1)))
 
 check: tests
-	@$(call run_tests,$(bats) $(unit_src))
+	@$(call run_tests,$(bats) $(unit_src) $(fuzz_src))
 
 check-unit: $(unit_tests)
 	@$(call run_tests,$(unit_src))
@@ -210,6 +230,13 @@ check-integration: tests
 
 check-attacks: tests
 	@$(call run_tests,$(attacks))
+
+check-fuzz: $(fuzz_tests)
+	@$(call run_tests,$(fuzz_src))
+
+FUZZ ?= $(patsubst tests/fuzz/%_fuzz.c,%,$(fuzz_src))
+fuzz: $(patsubst %,$(B)/tests/fuzz/%_fuzz,$(FUZZ))
+	@BUILD=$(B) SECONDS_EACH=$(or $(SECONDS),60) MERGE=$(MERGE) scripts/fuzz $(FUZZ)
 
 demo:
 	@scripts/demo
