@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What attacks.bats and attacks-documents.bats share; loaded after common and behaviour. A test is called as the
+# What attacks.bats, attacks-layers.bats and attacks-documents.bats share; loaded after common and behaviour. A test is called as the
 # attack (tests/lib/attacks), and its body is `attack`.
 
 # The group of attacks is made once, with a place outside that has something of everything.
@@ -50,7 +50,8 @@ attempt() { # arguments...
 	mapfile -t args <"$ATTACKS/$BATS_TEST_DESCRIPTION.args"
 	[ -z "${TRACE-}" ] || command=(env "ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0" strace -f -ff -y -v -s 8192
 		-e "trace=$("$TOP/tests/lib/traced" --calls)" -o "$TRACE/t")
-	timeout 120 "${command[@]}" "$OVERLAID" --root "$ROOT" --run "$RUN" --progress none "${args[@]}" "$@" </dev/null
+	timeout 120 "${command[@]}" "$OVERLAID" --root "$ROOT" --run "$RUN" --progress none --durability none \
+		"${args[@]}" "$@" </dev/null
 }
 
 # What was traced of the last attempts.
