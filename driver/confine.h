@@ -13,7 +13,8 @@
  *	capabilities	those that making files of any owner, mode and type takes
  *	landlock	files are opened, made, renamed and removed beneath write_fd and read beneath
  *			read_fds only, whatever descriptors there are; no TCP, no signals and no abstract
- *			sockets out of here
+ *			sockets out of here. Making and writing regular files is left to the view, where
+ *			there is one: asked for each file, it would cost more than all else here
  *	seccomp		the system calls of driver/confine_filter.c
  *	nodev view	confine_view(), made by the parent: device nodes beneath cannot be opened, and
  *			".." in it leads nowhere
@@ -53,6 +54,7 @@ struct confine_plan {
 struct confine_report {
 	bool rlimits, no_new_privs, root, capabilities, seccomp;
 	bool nodev;	  /* all of the plan's directories are on mounts without devices */
+	bool detached;	  /* and they are mounts of their own, which nothing is above */
 	int landlock_abi; /* 0: none, or the first one, which forbids links between directories */
 };
 

@@ -14,6 +14,7 @@
 #include "driver/unpack.h"
 #include "graph/store/chain.h"
 #include "graph/store/db.h"
+#include "graph/store/flush.h"
 
 /* ---- the layers ---- */
 
@@ -587,9 +588,12 @@ static int largest_first(const void *a, const void *b)
 static int run_extraction(struct extraction *x, size_t count, struct err *err)
 {
 	int r = make_workers(x, pool_cpus(), err);
+	struct flush flush;
 
+	flush_start(x->in->handle->store, &flush);
 	if (r >= 0)
 		r = pool_run(count, (unsigned int)x->worker_cap, extract_layer, x, err);
+	flush_stop(&flush);
 	release_workers(x);
 	return r;
 }
