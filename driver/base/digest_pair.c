@@ -122,13 +122,23 @@ SHA static void mix_two(uint32_t first[8], uint32_t second[8], const uint8_t *da
 	mix(first, second, data, blocks);
 }
 
-static bool has_instructions(void)
+static bool ask_processor(void)
 {
 	unsigned int a, b, c, d;
 
 	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSE4_1) || !(c & bit_SSSE3))
 		return false;
 	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+}
+
+/* Asked once: in a virtual machine the question goes to the host, which takes 30 us. */
+static bool has_instructions(void)
+{
+	static atomic_int known; /* 0: not asked yet */
+
+	if (!atomic_load_explicit(&known, memory_order_relaxed))
+		atomic_store_explicit(&known, ask_processor() ? 1 : -1, memory_order_relaxed);
+	return atomic_load_explicit(&known, memory_order_relaxed) > 0;
 }
 
 #else

@@ -4,6 +4,7 @@
  * says what the two say to each other.
  */
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -338,6 +339,17 @@ static int begin(struct service *s, struct err *err)
 	return r;
 }
 
+/* The buffers of one layer are those of the next: given back in between, each page would be cleared
+ * again. The greatest of them are well below this. */
+#define KEPT_BYTES (32 << 20)
+
+static void keep_memory(void)
+{
+	(void)mallopt(M_ARENA_MAX, 1);
+	(void)mallopt(M_MMAP_THRESHOLD, KEPT_BYTES);
+	(void)mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
 int main(void)
 {
 	static struct service s;
@@ -351,6 +363,7 @@ int main(void)
 			      " does nothing by itself\n");
 		return 2;
 	}
+	keep_memory();
 	r = begin(&s, &err);
 	if (r < 0) {
 		static const struct apply_result nothing;
