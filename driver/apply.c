@@ -146,6 +146,7 @@ static int set_directory(struct applier *a, const struct apply_place *self, stru
 	struct apply_dir *dir = self->dir;
 	bool again = !dir->implied;
 
+	apply_lend(dir, false);
 	dir->implied = false;
 	dir->mode = entry->mode;
 	dir->uid = entry->uid;
@@ -199,6 +200,14 @@ static int apply_root(struct applier *a, struct err *err)
 
 /* ---- whiteouts ---- */
 
+static int hide_beneath(struct applier *a, const struct apply_place *dir, bool anew,
+			struct err *err)
+{
+	int r = apply_hide_copies(a, dir->dir, err);
+
+	return r < 0 ? r : apply_dirs_set_opaque(dir, a->options->xattrs, anew, err);
+}
+
 static int apply_whiteout(struct applier *a, const struct apply_place *place, const char *hidden,
 			  struct err *err)
 {
@@ -211,10 +220,15 @@ static int apply_whiteout(struct applier *a, const struct apply_place *place, co
 		return fail(err, -errno, "look at what it hides: %m");
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		r = apply_dirs_add(&a->dirs, place, hidden, NULL, &dir, err);
-		return r < 0 ? r : apply_dirs_set_opaque(&dir, a->options->xattrs, true, err);
-	}
-	if (r == 0) {
-		if (!apply_is_copy(a, place, hidden, st.st_ino))
+		if (r == 0 && !dir.dir->lent)
+			return hide_beneath(a, &dir, true, err);
+		if (r < 0)
+			return r;
+		r = apply_clear(a, place, hidden, err);
+		if (r < 0)
+			return r;
+	} else if (r == 0) {
+		if (!apply_is_copy(&a->dirs, place, hidden, st.st_ino))
 			return 0;
 		r = apply_clear(a, place, hidden, err);
 		if (r < 0)
@@ -236,6 +250,26 @@ static apply_fn *const by_type[] = {
 	[TAR_FIFO] = apply_node,
 };
 
+/* The directory that the entry is to be in. What is only here as a copy of something beneath gives way, as
+ * that would. */
+static int open_parent(struct applier *a, struct apply_place *ret, struct err *err)
+{
+	struct apply_dirs *d = &a->dirs;
+	int r;
+
+	do {
+		d->copied[0] = 0;
+		r = apply_dirs_open(d, a->name.parent, true, a->options->xattrs, ret, err);
+		if (r == -ENOTDIR && d->copied[0])
+			r = apply_clear(a, &d->copied_in, d->copied, err) < 0 ? r : -EAGAIN;
+	} while (r == -EAGAIN);
+	for (struct apply_dir *dir = ret->dir; r == 0 && d->parent && dir; dir = dir->parent)
+		apply_lend(dir, false);
+	if (d->followed)
+		apply_dirs_forget_names(d);
+	return r;
+}
+
 static int apply_entry(struct applier *a, struct err *err)
 {
 	const char *hidden = NULL;
@@ -252,14 +286,22 @@ static int apply_entry(struct applier *a, struct err *err)
 		return fail(err, -EBADMSG, "a whiteout that names nothing");
 	if (!*a->name.last)
 		return apply_root(a, err);
-	r = apply_dirs_open(&a->dirs, a->name.parent, true, a->options->xattrs, &place, err);
+	r = open_parent(a, &place, err);
 	if (r < 0)
 		return r;
 	if (kind == WHITEOUT_OPAQUE)
-		return apply_dirs_set_opaque(&place, a->options->xattrs, false, err);
+		return hide_beneath(a, &place, false, err);
 	if (kind == WHITEOUT_NAME)
 		return apply_whiteout(a, &place, hidden, err);
 	return by_type[a->entry->type](a, &place, err);
+}
+
+/* Of what went wrong with an entry, what a symlink beneath could have been the reason for. */
+static int or_needs_parent(const struct applier *a, int r)
+{
+	bool may = r == -ENOTDIR || r == -ELOOP;
+
+	return may && a->dirs.passed ? APPLY_NEEDS_PARENT : r;
 }
 
 static int apply_entries(struct applier *a, struct err *err)
@@ -280,7 +322,8 @@ static int apply_entries(struct applier *a, struct err *err)
 		if (r < 0 && apply_writer_failure(&a->writer, err) < 0)
 			return apply_writer_failure(&a->writer, err);
 		if (r < 0)
-			return err_prefix(err, r, "%s", tree_printable(a->entry->path, &text));
+			return err_prefix(err, or_needs_parent(a, r), "%s",
+					  tree_printable(a->entry->path, &text));
 	}
 	return r;
 }
@@ -327,7 +370,6 @@ static void applier_release(struct applier *a)
 	apply_stream_release(&a->stream);
 	apply_pipe_release(&a->pipe);
 	apply_dirs_release(&a->dirs);
-	apply_copies_release(a);
 	buf_release(&a->note_path);
 	name_release(&a->name);
 	name_release(&a->target);
@@ -362,9 +404,6 @@ int apply(tar_read *read, void *arg, int root_fd, const struct apply_options *op
 		r = apply_note_dirs(&a, err);
 	if (r < 0)
 		return r;
-	/* An opaque root is a statement about the root. */
-	if (whiteout_is_opaque(root_fd, options->xattrs))
-		a.result.root_implied = false;
 	if (a.recount) {
 		a.result.bytes = usage.bytes;
 		a.result.disk_bytes = usage.disk_bytes;

@@ -80,7 +80,8 @@ extern const struct apply_limits apply_limits_default;
 
 #define APPLY_LIMIT_WORDS(name) TAR_LIMIT_WORDS(name)
 
-/* The layer cannot stand alone: it links to a file of a layer beneath it. Apply it again, with a parent. */
+/* The layer cannot stand alone: it links to a file of a layer beneath it, or what it says makes no sense
+ * unless one of the directories it implies is a symlink there. Apply it again, with a parent. */
 #define APPLY_NEEDS_PARENT (-ENOLINK)
 
 struct apply_options {
@@ -110,7 +111,9 @@ struct apply_result {
 	bool root_implied;  /* the tar says nothing of the root: it is root:root 0755 with time 0 */
 	struct buf implied; /* paths of directories of which the layer says nothing, so that those
 			     * beneath say what they are: without a leading slash, resolved, each
-			     * NUL-terminated, sorted */
+			     * NUL-terminated, sorted; and, with a leading slash, those of which it
+			     * says or hides something only after it has put something into them,
+			     * which matters where one of them is a symlink beneath */
 };
 void apply_result_release(struct apply_result *r);
 

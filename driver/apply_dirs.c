@@ -2,6 +2,7 @@
 #include "driver/apply_internal.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -112,7 +113,7 @@ char *apply_dir_path(const struct apply_dir *dir)
 	return path;
 }
 
-static int open_recorded(const struct apply_dirs *d, const struct apply_dir *dir, struct err *err)
+int apply_dirs_reopen(const struct apply_dirs *d, const struct apply_dir *dir, struct err *err)
 {
 	auto_free char *path = apply_dir_path(dir);
 
@@ -125,6 +126,8 @@ static void unlink_record(struct apply_dirs *d, struct apply_dir *dir)
 	struct apply_dir **at = bucket_of(d, dir->ino);
 
 	dir->gone = true;
+	apply_forget_copies(d, dir);
+	apply_lend(dir, false);
 	while (*at != dir)
 		at = &(*at)->next_in_bucket;
 	*at = dir->next_in_bucket;
@@ -284,7 +287,7 @@ static void way_release(struct way *way)
 /* To a directory that is known. */
 static int go_to(struct way *way, struct apply_dir *dir, struct err *err)
 {
-	int fd = open_recorded(way->dirs, dir, err);
+	int fd = apply_dirs_reopen(way->dirs, dir, err);
 
 	return fd < 0 ? fd : keep_open(way->dirs, fd, dir, NULL, &way->at, err);
 }
@@ -347,10 +350,23 @@ static int pass_missing(struct way *way, const char *name, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (!d->parent || found.type != STACK_OTHER || !S_ISLNK(found.st.st_mode))
-		return make_implied(way, name, false, err);
+	if (!d->parent || found.type != STACK_OTHER || !S_ISLNK(found.st.st_mode)) {
+		r = make_implied(way, name, false, err);
+		if (r == 0 && !d->parent && !is_cut_off(way->at.dir))
+			way->at.dir->passed = d->passed = true;
+		if (r == 0)
+			apply_lend(way->at.dir, d->to_lend);
+		return r;
+	}
+	d->followed = true;
 	r = stack_read_link(d->parent, &found, target, err);
 	return r < 0 ? r : follow(way, name, target, err);
+}
+
+static void remember_blocked(struct way *way, const char *name)
+{
+	way->dirs->copied_in = way->at;
+	(void)snprintf(way->dirs->copied, sizeof(way->dirs->copied), "%s", name);
 }
 
 /* One component, which is neither empty nor a dot. */
@@ -370,8 +386,11 @@ static int pass(struct way *way, const char *name, struct err *err)
 		return apply_dirs_add(way->dirs, &way->at, name, NULL, &way->at, err);
 	if (S_ISLNK(st.st_mode))
 		return follow_ours(way, name, err);
-	if (!whiteout_is(&st))
+	if (!whiteout_is(&st)) {
+		if (apply_is_copy(way->dirs, &way->at, name, st.st_ino))
+			remember_blocked(way, name);
 		return fail(err, -ENOTDIR, "%s is not a directory", tree_printable(name, &text));
+	}
 	if (unlinkat(way->at.fd, name, 0) < 0)
 		return fail(err, -errno, "remove the whiteout of %s: %m",
 			    tree_printable(name, &text));
@@ -476,6 +495,7 @@ void apply_dirs_release(struct apply_dirs *d)
 		free(dir);
 	}
 	free(d->buckets);
+	apply_copies_release(d);
 }
 
 /* Owner, mode, times of parent_fd/name: the root's is "." in itself. */
@@ -512,7 +532,7 @@ static int finish_dir(int parent_fd, const char *name, const struct apply_dir *d
 static int finish_children(struct apply_dirs *d, const struct apply_dir *dir,
 			   struct apply_result *result, struct err *err)
 {
-	auto_close int fd = open_recorded(d, dir, err);
+	auto_close int fd = apply_dirs_reopen(d, dir, err);
 	int r = fd < 0 ? fd : 0;
 
 	for (const struct apply_dir *child = dir->first_child; child && r == 0;
@@ -540,7 +560,7 @@ static int settle_dir(struct apply_dirs *d, struct apply_dir *dir, struct err *e
 	from_fd = stack_open_dir(d->parent, found.dir, found.dir->says, err);
 	if (from_fd < 0)
 		return from_fd;
-	to_fd = open_recorded(d, dir, err);
+	to_fd = apply_dirs_reopen(d, dir, err);
 	if (to_fd < 0)
 		return to_fd;
 	if (fstat(from_fd, &st) < 0)
@@ -565,6 +585,17 @@ static int settle(struct apply_dirs *d, struct err *err)
 	return r;
 }
 
+/* Its line in apply_result.implied, which the caller frees. */
+static char *implied_line(const struct apply_dir *dir)
+{
+	auto_free char *path = apply_dir_path(dir);
+	char *line;
+
+	if (!path || is_listed(dir))
+		return take_ptr(path);
+	return asprintf(&line, "/%s", path) < 0 ? NULL : line;
+}
+
 static int by_bytes(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -577,16 +608,16 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 	int r = 0;
 
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before)
-		count += is_listed(dir);
+		count += dir->passed || is_listed(dir);
 	if (!count)
 		return 0;
 	paths = calloc(count, sizeof(*paths));
 	if (!paths)
 		return fail_oom(err);
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before) {
-		if (!is_listed(dir))
+		if (!dir->passed && !is_listed(dir))
 			continue;
-		paths[done] = apply_dir_path(dir);
+		paths[done] = implied_line(dir);
 		if (!paths[done++])
 			r = fail_oom(err);
 	}

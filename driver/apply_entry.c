@@ -30,7 +30,7 @@ int apply_clear(struct applier *a, const struct apply_place *place, const char *
 		apply_dirs_forget(&a->dirs, st.st_ino);
 		r = tree_remove_at(place->fd, name, err);
 	} else {
-		apply_forget_copy(a, place, name, st.st_ino);
+		apply_forget_copy(&a->dirs, place, name, st.st_ino);
 		if (unlinkat(place->fd, name, 0) < 0)
 			r = fail(err, -errno, "remove what has this name: %m");
 	}
@@ -235,6 +235,12 @@ static int not_here(const struct applier *a, struct err *err)
 		    text.text);
 }
 
+static int to_directory(const struct applier *a, struct err *err)
+{
+	return fail(err, a->dirs.passed ? APPLY_NEEDS_PARENT : -EBADMSG,
+		    "a hard link to a directory");
+}
+
 /* The target is not in this layer: it becomes so, if it is in one beneath. */
 static int find_beneath(struct applier *a, const struct apply_place *place, struct stat *ret_st,
 			struct err *err)
@@ -248,7 +254,7 @@ static int find_beneath(struct applier *a, const struct apply_place *place, stru
 	if (r < 0)
 		return r;
 	if (found.type == STACK_DIR)
-		return fail(err, -EBADMSG, "a hard link to a directory");
+		return to_directory(a, err);
 	if (found.type == STACK_MISSING)
 		return not_here(a, err);
 	r = apply_copy_up(a, place, &found, ret_st, err);
@@ -266,19 +272,21 @@ static int find_target(struct applier *a, struct apply_place *ret_place, struct 
 		return err_prefix(err, r, "the target of the hard link");
 	if (a->target.skip || whiteout_parse(a->target.last, &ignored) != WHITEOUT_NONE)
 		return fail(err, -EBADMSG, "a hard link to a whiteout");
+	a->dirs.to_lend = true;
 	r = apply_dirs_open(&a->dirs, a->target.parent, a->options->parent, a->options->xattrs,
 			    ret_place, err);
+	a->dirs.to_lend = false;
 	if (r == -ENOENT || r == -ENOTDIR)
 		return not_here(a, err);
 	if (r < 0)
 		return r;
 	if (!*a->target.last)
-		return fail(err, -EBADMSG, "a hard link to a directory");
+		return to_directory(a, err);
 	if (fstatat(ret_place->fd, a->target.last, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? find_beneath(a, ret_place, ret_st, err) :
 					 fail(err, -errno, "look at its target: %m");
 	if (S_ISDIR(ret_st->st_mode))
-		return fail(err, -EBADMSG, "a hard link to a directory");
+		return to_directory(a, err);
 	return whiteout_is(ret_st) ? not_here(a, err) : 0;
 }
 
@@ -286,10 +294,15 @@ int apply_hardlink(struct applier *a, const struct apply_place *place, struct er
 {
 	const char *name = a->name.last;
 	struct apply_place from = { .fd = -EBADF }, to = *place;
+	auto_close int from_fd = -EBADF;
 	struct stat target = { 0 }, present;
 	int r = find_target(a, &from, &target, err);
 
-	/* The way to the target may have been long enough to close `place`. */
+	/* The way to the target may have been long enough to close `place`, and the way back to close that. */
+	if (r == 0 && a->options->parent) {
+		from_fd = from.fd = apply_dirs_reopen(&a->dirs, from.dir, err);
+		r = from_fd < 0 ? from_fd : 0;
+	}
 	if (r == 0 && a->options->parent)
 		r = apply_dirs_open(&a->dirs, a->name.parent, true, a->options->xattrs, &to, err);
 	if (r < 0)
@@ -298,7 +311,7 @@ int apply_hardlink(struct applier *a, const struct apply_place *place, struct er
 	if (r < 0 && errno == EEXIST) {
 		if (fstatat(to.fd, name, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    present.st_ino == target.st_ino && present.st_dev == target.st_dev) {
-			apply_forget_copy(a, &to, name, present.st_ino);
+			apply_forget_copy(&a->dirs, &to, name, present.st_ino);
 			return 0;
 		}
 		r = apply_clear(a, &to, name, err);

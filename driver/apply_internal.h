@@ -218,14 +218,18 @@ struct apply_dir {
 	uint32_t depth;
 	uint32_t path_bytes;
 	bool implied; /* no entry yet */
+	bool passed;  /* entries went through it when it could still have been a symlink beneath */
 	bool opaque;  /* nothing in it comes from the layers beneath */
 	bool anew;    /* opaque, and not what they call so: that was deleted in this layer */
 	bool gone;    /* replaced by something else, or in something that was */
+	bool lent;    /* no entry is in it: it is here for copies of what is beneath */
 	bool xattrs;  /* it may have some that layers set */
 	mode_t mode;  /* what it is to have at the end */
 	uid_t uid;
 	gid_t gid;
 	struct timespec mtime;
+	struct apply_copy *copies; /* in it (apply_copy_up) */
+	size_t borrowed;	   /* how many copies and lent directories it is, and has beneath it */
 	char name[];
 };
 
@@ -252,6 +256,12 @@ struct apply_dirs {
 	struct apply_dir *newest; /* all of them, children before parents */
 	struct apply_dir **buckets;
 	size_t bucket_count, count;
+	bool passed;	/* one of them is */
+	void *copies;	/* tree of struct apply_copy */
+	bool followed;	/* a symlink beneath: names may mean something else after any entry */
+	bool to_lend;	/* what is made now is made for a copy */
+	char copied[NAME_MAX + 1]; /* where a way ended with -ENOTDIR: a copy, in */
+	struct apply_place copied_in;
 	struct apply_cached cache[APPLY_CACHE];
 	uint64_t lookups;
 };
@@ -269,6 +279,9 @@ void apply_dirs_release(struct apply_dirs *d);
  */
 int apply_dirs_open(struct apply_dirs *d, const char *path, bool make, enum overlay_xattrs xattrs,
 		    struct apply_place *ret, struct err *err);
+
+/* Opens it; the descriptor is the caller's. */
+int apply_dirs_reopen(const struct apply_dirs *d, const struct apply_dir *dir, struct err *err);
 
 /* Its path from the root, without a leading slash; the root's is "". The caller frees; NULL: out of
  * memory. */
@@ -290,7 +303,7 @@ void apply_dirs_forget(struct apply_dirs *d, uint64_t ino);
 void apply_dirs_forget_names(struct apply_dirs *d);
 
 /* Gives all directories their owner, mode and times, implied ones those of the layers beneath where these
- * are known; adds what they take on disk, and the paths of those that are still implied, sorted. */
+ * are known; adds what they take on disk, and apply_result.implied. */
 int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct err *err);
 
 /* ---- xattrs ---- */
@@ -333,7 +346,6 @@ struct applier {
 	bool has_digest;
 	uint64_t hashed_holes;		  /* bytes */
 	bool recount;			  /* something that was counted has been replaced */
-	void *copies;			  /* see apply_copy_up */
 	struct buf note_path;		  /* the path of what was noted last */
 	const struct apply_dir *note_dir; /* of which this is the path, up to note_dir_len */
 	size_t note_dir_len;
@@ -368,12 +380,20 @@ int apply_parent_find(struct apply_dirs *d, const struct apply_dir *dir, const c
 int apply_copy_up(struct applier *a, const struct apply_place *place,
 		  const struct stack_found *found, struct stat *ret_st, struct err *err);
 
-/* Whether place/name, of inode `ino`, is such a copy; and that it is no more. */
-bool apply_is_copy(const struct applier *a, const struct apply_place *place, const char *name,
+/* Whether place/name, of inode `ino`, is such a copy; and that it is no more, or all in a directory. */
+bool apply_is_copy(const struct apply_dirs *d, const struct apply_place *place, const char *name,
 		   uint64_t ino);
-void apply_forget_copy(struct applier *a, const struct apply_place *place, const char *name,
+void apply_forget_copy(struct apply_dirs *d, const struct apply_place *place, const char *name,
 		       uint64_t ino);
-void apply_copies_release(struct applier *a);
+void apply_forget_copies(struct apply_dirs *d, struct apply_dir *dir);
+void apply_copies_release(struct apply_dirs *d);
+
+/* Whether the directory is lent. */
+void apply_lend(struct apply_dir *dir, bool lent);
+
+/* Before a directory hides what is beneath it: removes the copies in it, and directories that are there
+ * for them only. */
+int apply_hide_copies(struct applier *a, struct apply_dir *dir, struct err *err);
 
 /* ---- metadata ---- */
 

@@ -55,76 +55,139 @@ int apply_parent_find(struct apply_dirs *d, const struct apply_dir *dir, const c
 
 /* ---- copies ---- */
 
-/* By inode: other names of it are entries. Records of directories stay as long as the applier. */
-struct copy {
+/* Found by inode, as other names of it are entries; and by the directory that it is in. */
+struct apply_copy {
 	uint64_t ino;
-	const struct apply_dir *dir;
+	struct apply_dir *dir;
+	struct apply_copy *next; /* in the directory */
+	struct apply_copy **listed_at;
 	char name[];
 };
 
 static int by_ino(const void *a, const void *b)
 {
-	uint64_t x = ((const struct copy *)a)->ino, y = ((const struct copy *)b)->ino;
+	uint64_t x = ((const struct apply_copy *)a)->ino, y = ((const struct apply_copy *)b)->ino;
 
 	return x < y ? -1 : x > y;
 }
 
-static struct copy *find_copy(const struct applier *a, const struct apply_place *place,
-			      const char *name, uint64_t ino)
+static struct apply_copy *find_copy(const struct apply_dirs *d, const struct apply_place *place,
+				    const char *name, uint64_t ino)
 {
-	const struct copy wanted = { .ino = ino };
-	void *node = tfind(&wanted, &a->copies, by_ino);
-	struct copy *copy = node ? *(struct copy **)node : NULL;
+	const struct apply_copy wanted = { .ino = ino };
+	void *node = tfind(&wanted, &d->copies, by_ino);
+	struct apply_copy *copy = node ? *(struct apply_copy **)node : NULL;
 
 	return copy && copy->dir == place->dir && !strcmp(copy->name, name) ? copy : NULL;
 }
 
-bool apply_is_copy(const struct applier *a, const struct apply_place *place, const char *name,
+bool apply_is_copy(const struct apply_dirs *d, const struct apply_place *place, const char *name,
 		   uint64_t ino)
 {
-	return find_copy(a, place, name, ino) != NULL;
+	return find_copy(d, place, name, ino) != NULL;
 }
 
-void apply_forget_copy(struct applier *a, const struct apply_place *place, const char *name,
-		       uint64_t ino)
+static void forget(struct apply_dirs *d, struct apply_copy *copy)
 {
-	struct copy *copy = find_copy(a, place, name, ino);
-
-	if (!copy)
-		return;
-	(void)tdelete(copy, &a->copies, by_ino);
+	(void)tdelete(copy, &d->copies, by_ino);
+	*copy->listed_at = copy->next;
+	if (copy->next)
+		copy->next->listed_at = copy->listed_at;
+	for (struct apply_dir *dir = copy->dir; dir; dir = dir->parent)
+		dir->borrowed--;
 	free(copy);
 }
 
-void apply_copies_release(struct applier *a)
+void apply_forget_copy(struct apply_dirs *d, const struct apply_place *place, const char *name,
+		       uint64_t ino)
 {
-	tdestroy(a->copies, free);
-	a->copies = NULL;
+	struct apply_copy *copy = find_copy(d, place, name, ino);
+
+	if (copy)
+		forget(d, copy);
 }
 
-static int remember(struct applier *a, const struct apply_place *place, const char *name,
+void apply_forget_copies(struct apply_dirs *d, struct apply_dir *dir)
+{
+	while (dir->copies)
+		forget(d, dir->copies);
+}
+
+void apply_copies_release(struct apply_dirs *d)
+{
+	tdestroy(d->copies, free);
+	d->copies = NULL;
+}
+
+static int remember(struct apply_dirs *d, const struct apply_place *place, const char *name,
 		    uint64_t ino, struct err *err)
 {
 	size_t len = strlen(name);
-	struct copy *copy = malloc(sizeof(*copy) + len + 1);
-	void *node = NULL;
+	struct apply_copy *copy = malloc(sizeof(*copy) + len + 1);
+	struct apply_dir *dir = place->dir;
 
 	if (copy) {
-		copy->ino = ino;
-		copy->dir = place->dir;
+		*copy = (struct apply_copy){ .ino = ino, .dir = dir };
 		memcpy(copy->name, name, len + 1);
-		node = tsearch(copy, &a->copies, by_ino);
 	}
-	/* Of a directory that was removed, whose inode is in use again. */
-	if (node && *(struct copy **)node != copy) {
-		free(*(struct copy **)node);
-		*(struct copy **)node = copy;
-	}
-	if (!node) {
+	if (!copy || !tsearch(copy, &d->copies, by_ino)) {
 		free(copy);
 		return fail_oom(err);
 	}
+	copy->next = dir->copies;
+	copy->listed_at = &dir->copies;
+	if (copy->next)
+		copy->next->listed_at = &copy->next;
+	dir->copies = copy;
+	for (; dir; dir = dir->parent)
+		dir->borrowed++;
 	return 0;
+}
+
+void apply_lend(struct apply_dir *dir, bool lent)
+{
+	if (dir->lent == lent)
+		return;
+	dir->lent = lent;
+	for (; dir; dir = dir->parent)
+		dir->borrowed += lent ? 1 : (size_t)-1;
+}
+
+static int clear_in(struct applier *a, struct apply_dir *dir, const char *name, struct err *err)
+{
+	auto_close int fd = apply_dirs_reopen(&a->dirs, dir, err);
+	const struct apply_place place = { fd, dir };
+	auto_free char *copy = strdup(name);
+
+	if (!copy)
+		return fail_oom(err);
+	return fd < 0 ? fd : apply_clear(a, &place, copy, err);
+}
+
+static struct apply_dir *find_lent(const struct apply_dir *dir)
+{
+	struct apply_dir *child = dir->first_child;
+
+	while (child && !child->lent)
+		child = child->next_sibling;
+	return child;
+}
+
+int apply_hide_copies(struct applier *a, struct apply_dir *dir, struct err *err)
+{
+	struct apply_dir *lent;
+	int r = 0;
+
+	if (!dir->borrowed)
+		return 0;
+	while (r == 0 && (lent = find_lent(dir)))
+		r = clear_in(a, dir, lent->name, err);
+	while (r == 0 && dir->copies)
+		r = clear_in(a, dir, dir->copies->name, err);
+	for (struct apply_dir *child = dir->first_child; child && r == 0;
+	     child = child->next_sibling)
+		r = apply_hide_copies(a, child, err);
+	return r;
 }
 
 int apply_copy_up(struct applier *a, const struct apply_place *place,
@@ -141,7 +204,7 @@ int apply_copy_up(struct applier *a, const struct apply_place *place,
 		return r;
 	if (fstatat(place->fd, found->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(err, -errno, "look at the copy: %m");
-	r = remember(a, place, found->name, st.st_ino, err);
+	r = remember(&a->dirs, place, found->name, st.st_ino, err);
 	if (r < 0)
 		return r;
 	if (S_ISREG(st.st_mode))

@@ -97,7 +97,8 @@ int binder_ask(struct binder *binder, const struct stack_layer *beneath, size_t 
 	const char *end = implied + implied_bytes;
 	struct stack_found found;
 
-	for (const char *path = implied; path < end; path += strlen(path) + 1) {
+	for (const char *line = implied; line < end; line += strlen(line) + 1) {
+		const char *path = line + (*line == '/');
 		int r = may_be_link(binder, beneath, count, path, err);
 
 		if (r > 0 && !s)

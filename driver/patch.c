@@ -86,7 +86,8 @@ int patch_find(struct stack *s, struct buf *ret_paths, struct err *err)
 		const char *path = layers[i].implied, *end = path + layers[i].implied_bytes;
 
 		for (; r >= 0 && path < end; path += strlen(path) + 1) {
-			r = is_wrong(s, path, err);
+			/* Those are the binder's. */
+			r = *path == '/' ? 0 : is_wrong(s, path, err);
 			if (r <= 0)
 				continue;
 			r = buf_append(&wrong.text, path, strlen(path) + 1) < 0 ?

@@ -87,7 +87,7 @@ static int must_bind(struct derivation *d, size_t place, struct err *err)
 	int r;
 
 	if (plain->unable && place == 0)
-		return fail(err, -ENOENT, "layer %s: %s, and it is the lowest", plain->diff_id.text,
+		return fail(err, -EBADMSG, "layer %s: %s; it is the lowest", plain->diff_id.text,
 			    plain->unable);
 	if (plain->unable)
 		return 1;

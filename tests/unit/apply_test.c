@@ -638,7 +638,7 @@ static void opaque_markers_count_wherever_they_stand(void **state)
 	assert_contents("root/late/x", "x");
 	assert_opaque("root/alone");
 	/* The mark hides what is in it, and so the deeper one; it is still the one it was. */
-	assert_implied(&l, "alone ");
+	assert_implied(&l, "/early alone ");
 	assert_false(exists("root/late/.wh..wh..opq"));
 	/* The mark survives a second entry for the directory. */
 	assert_mode("root/early", S_IFDIR | 0755);
@@ -653,8 +653,9 @@ static void an_opaque_root_hides_all_that_others_could_say(void **state)
 	tar_put_file(&l.tar, ".wh..wh..opq", "");
 	assert_applies(&l);
 	assert_opaque("root");
-	assert_false(l.result.root_implied);
-	assert_implied(&l, "");
+	/* But not what the root itself is. */
+	assert_true(l.result.root_implied);
+	assert_implied(&l, "/dir ");
 }
 
 static void user_xattrs_mark_where_asked_for(void **state)
@@ -801,7 +802,7 @@ static void a_replaced_directory_takes_all_its_records_along(void **state)
 		assert_int_equal(look(name).st_uid, 0);
 		assert_mtime(name, 0, 0);
 	}
-	assert_true(strstr(l.result.implied.data, "new0") != NULL);
+	assert_non_null(memmem(l.result.implied.data, l.result.implied.len, "new0", 5));
 	assert_int_equal(l.result.bytes, 10 + 100);
 }
 
@@ -834,7 +835,8 @@ static void a_renewed_directory_does_not_keep_old_files(void **state)
 	tar_put_file(&l.tar, "d/old", "x");
 	tar_put_file(&l.tar, "d", "file");
 	tar_put_file(&l.tar, "d/new", "x");
-	assert_refused(&l, -ENOTDIR, "not a directory");
+	/* Whoever has layers beneath tries again with those: d could be a symlink there. */
+	assert_refused(&l, APPLY_NEEDS_PARENT, "not a directory");
 	assert_words(&l.err, "d/new");
 }
 
@@ -850,7 +852,8 @@ static void implied_directories_are_roots_and_named(void **state)
 	tar_put_file(&l.tar, "/usr-local/z", "z");
 	tar_put_dir(&l.tar, "usr/share/");
 	assert_applies(&l);
-	assert_implied(&l, "usr usr-local usr/lib usr/share/doc usr/share/doc/x ");
+	/* What comes to have an entry later is named as one that could have been a symlink before. */
+	assert_implied(&l, "/usr/share usr usr-local usr/lib usr/share/doc usr/share/doc/x ");
 	assert_true(l.result.root_implied);
 	assert_mode("root/usr/share/doc", S_IFDIR | 0755);
 	assert_int_equal(look("root/usr/lib").st_uid, 0);
@@ -1039,7 +1042,7 @@ static void link_loops_end(void **state)
 	tar_put_symlink(&late.tar, "a", "b");
 	tar_put_symlink(&late.tar, "b", "a");
 	tar_put_file(&late.tar, "missing/../a/file", "x");
-	assert_refused(&late, -ELOOP, "missing/../a/file");
+	assert_refused(&late, APPLY_NEEDS_PARENT, "missing/../a/file");
 }
 
 static void a_bomb_of_nested_directories_is_defused(void **state)
