@@ -229,7 +229,7 @@ struct apply_dir {
 	gid_t gid;
 	struct timespec mtime;
 	struct apply_copy *copies; /* in it (apply_copy_up) */
-	size_t borrowed;	   /* how many copies and lent directories it is, and has beneath it */
+	size_t borrowed; /* how many copies and lent directories it is, and has beneath it */
 	char name[];
 };
 
@@ -256,10 +256,10 @@ struct apply_dirs {
 	struct apply_dir *newest; /* all of them, children before parents */
 	struct apply_dir **buckets;
 	size_t bucket_count, count;
-	bool passed;	/* one of them is */
-	void *copies;	/* tree of struct apply_copy */
-	bool followed;	/* a symlink beneath: names may mean something else after any entry */
-	bool to_lend;	/* what is made now is made for a copy */
+	bool passed;   /* one of them is */
+	void *copies;  /* tree of struct apply_copy */
+	bool followed; /* a symlink beneath: names may mean something else after any entry */
+	bool to_lend;  /* what is made now is made for a copy */
 	char copied[NAME_MAX + 1]; /* where a way ended with -ENOTDIR: a copy, in */
 	struct apply_place copied_in;
 	struct apply_cached cache[APPLY_CACHE];

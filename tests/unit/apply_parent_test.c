@@ -512,6 +512,72 @@ static void the_way_to_a_target_beneath_may_be_long(void **state)
 	assert_contents(path, "deep");
 }
 
+static void a_whiteout_further_up_takes_a_copy_away_with_its_way(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	put_file("0/gone/way/file", "beneath");
+	put_file("0/kept/way/file", "beneath");
+	tar_put_hardlink(&b.tar, "a", "gone/way/file");
+	tar_put_file(&b.tar, ".wh.gone", "");
+	tar_put_hardlink(&b.tar, "b", "kept/way/file");
+	tar_put_file(&b.tar, "kept/ours", "ours");
+	tar_put_file(&b.tar, ".wh.kept", "");
+	assert_applies(&b);
+	assert_contents("root/a", "beneath");
+	assert_whiteout("root/gone");
+	assert_opaque("root/kept");
+	assert_contents("root/kept/ours", "ours");
+	assert_false(exists("root/kept/way"));
+}
+
+static void an_opaque_marker_takes_copies_away(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	put_file("0/dir/file", "beneath");
+	tar_put_hardlink(&b.tar, "dir/link", "dir/file");
+	tar_put_file(&b.tar, "dir/.wh..wh..opq", "");
+	assert_applies(&b);
+	assert_opaque("root/dir");
+	assert_contents("root/dir/link", "beneath");
+	assert_false(exists("root/dir/file"));
+}
+
+static void a_copy_gives_way_to_a_directory_as_its_original_would(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	put_file("0/file", "beneath");
+	tar_put_hardlink(&b.tar, "link", "file");
+	tar_put_file(&b.tar, "file/x", "x");
+	assert_applies(&b);
+	assert_contents("root/link", "beneath");
+	assert_contents("root/file/x", "x");
+}
+
+static void a_link_beneath_that_was_followed_can_be_replaced(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	put_link("0/lib", "usr/lib");
+	tar_put_file(&b.tar, "lib/through", "x");
+	tar_put_dir(&b.tar, "lib");
+	tar_put_file(&b.tar, "lib/in", "x");
+	assert_applies(&b);
+	assert_contents("root/usr/lib/through", "x");
+	assert_contents("root/lib/in", "x");
+	assert_false(exists("root/usr/lib/in"));
+}
+
 static void over_no_layers_it_is_as_if_alone(void **state)
 {
 	auto_bound struct bound b;
@@ -541,6 +607,10 @@ int main(void)
 		sandbox_test(a_whiteout_takes_a_copy_away_but_not_an_entry),
 		sandbox_test(a_hard_link_to_nothing_beneath_is_refused),
 		sandbox_test(the_way_to_a_target_beneath_may_be_long),
+		sandbox_test(a_whiteout_further_up_takes_a_copy_away_with_its_way),
+		sandbox_test(an_opaque_marker_takes_copies_away),
+		sandbox_test(a_copy_gives_way_to_a_directory_as_its_original_would),
+		sandbox_test(a_link_beneath_that_was_followed_can_be_replaced),
 		sandbox_test(over_no_layers_it_is_as_if_alone),
 	};
 
