@@ -32,6 +32,7 @@ static const struct name syscalls[] = {
 	{ "close_range", SYS_close_range },
 	{ "copy_file_range", SYS_copy_file_range },
 	{ "fchmodat", SYS_fchmodat },
+	{ "fchmodat2", 452 }, /* newer than some headers; one number for all */
 	{ "fdatasync", SYS_fdatasync },
 	{ "fsconfig", SYS_fsconfig },
 	{ "fsmount", SYS_fsmount },
