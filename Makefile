@@ -5,7 +5,6 @@
 #   make                  the library and the program, in build/<compiler>-<sanitizers>/
 #   make check            installs what the tests need and is missing, builds, runs every test
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
-#   make check-attacks    archives that try to reach outside, each traced: takes minutes
 #   make check-fuzz       only the fuzz targets, on the inputs in tests/fuzz/corpus
 #   make fuzz             the fuzz targets, on inputs that libFuzzer makes up (needs clang)
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
@@ -93,9 +92,7 @@ fuzz_shared_src := $(filter-out $(fuzz_src) $(fuzz_main_src),$(wildcard tests/fu
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
-# Each of its 138 attacks is straced, which takes minutes: make check-attacks.
-attacks := tests/integration/attacks.bats
-bats := $(filter-out $(attacks),$(wildcard tests/integration/*.bats))
+bats := $(wildcard tests/integration/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 all_src := $(base_src) $(driver_src) $(graph_src) $(cmd_src) $(unit_src) $(unit_shared_src) \
@@ -112,7 +109,7 @@ unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 fuzz_tests := $(patsubst %.c,$(B)/%,$(fuzz_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration check-attacks check-fuzz fuzz demo bench \
+.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench \
 	install setup lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -227,9 +224,6 @@ check-unit: $(unit_tests)
 
 check-integration: tests
 	@$(call run_tests,$(bats))
-
-check-attacks: tests
-	@$(call run_tests,$(attacks))
 
 check-fuzz: $(fuzz_tests)
 	@$(call run_tests,$(fuzz_src))
