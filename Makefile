@@ -219,7 +219,8 @@ run_tests = BUILD=$(B) TIMEOUT=$(if $(SAN),1800,600) scripts/run-tests \
 check: tests
 	@$(call run_tests,$(bats) $(unit_src) $(fuzz_src))
 
-check-unit: $(unit_tests)
+# Some unpack layers.
+check-unit: all $(unit_tests)
 	@$(call run_tests,$(unit_src))
 
 check-integration: tests

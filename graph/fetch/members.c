@@ -370,7 +370,7 @@ static ssize_t archive_stream_read(void *arg, const void **ret_block, struct err
 static int open_in_archive(struct member_stream *s, struct err *err)
 {
 	const struct member *member = find_any(s->members, s->name);
-	const struct tar_entry *entry;
+	const struct tar_entry *entry = NULL;
 	int r;
 
 	if (!member)
