@@ -247,10 +247,11 @@ static int hash_file(struct applier *a, int fd, struct err *err)
 }
 
 static int note_copied_file(struct applier *a, const struct apply_place *place, const char *name,
-			    struct contents_entry *entry, struct err *err)
+			    const struct contents_entry *node, struct err *err)
 {
 	auto_close int fd = openat(place->fd, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
 	AUTO(found_release) struct found_xattrs xattrs = { 0 };
+	struct contents_entry entry = *node;
 	int r;
 
 	if (fd < 0)
@@ -258,10 +259,10 @@ static int note_copied_file(struct applier *a, const struct apply_place *place, 
 	r = hash_file(a, fd, err);
 	if (r == 0)
 		r = find_xattrs(fd, &xattrs, err);
-	entry->sha256 = a->digest;
-	entry->xattrs = xattrs.list;
-	entry->xattr_count = xattrs.count;
-	return r < 0 ? r : note(a, place->dir, name, entry, err);
+	entry.sha256 = a->digest;
+	entry.xattrs = xattrs.list;
+	entry.xattr_count = xattrs.count;
+	return r < 0 ? r : note(a, place->dir, name, &entry, err);
 }
 
 int apply_note_copy(struct applier *a, const struct apply_place *place, const char *name,
@@ -303,15 +304,16 @@ int apply_note_copy(struct applier *a, const struct apply_place *place, const ch
 
 /* ---- directories ---- */
 
-static int add_dir_with_xattrs(struct applier *a, struct contents_entry *entry, struct err *err)
+static int add_dir_with_xattrs(struct applier *a, const struct contents_entry *dir, struct err *err)
 {
 	AUTO(found_release) struct found_xattrs xattrs = { .count = 0 };
-	auto_close int fd = tree_open_dir(a->dirs.root_fd, entry->path, err);
+	auto_close int fd = tree_open_dir(a->dirs.root_fd, dir->path, err);
+	struct contents_entry entry = *dir;
 	int r = fd < 0 ? fd : find_xattrs(fd, &xattrs, err);
 
-	entry->xattrs = xattrs.list;
-	entry->xattr_count = xattrs.count;
-	return r < 0 ? r : contents_add(a->options->contents, entry, err);
+	entry.xattrs = xattrs.list;
+	entry.xattr_count = xattrs.count;
+	return r < 0 ? r : contents_add(a->options->contents, &entry, err);
 }
 
 static int note_dir(struct applier *a, const struct apply_dir *dir, struct err *err)
