@@ -8,6 +8,8 @@
 #include <string.h>
 #include <yajl/yajl_parse.h>
 
+#include "driver/base/utf8.h"
+
 #define UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 /* ---- the tree ---- */
@@ -74,53 +76,6 @@ static bool add_child(struct json *parent, char *key, struct json *value)
 		parent->keys[parent->count] = key;
 	parent->items[parent->count++] = value;
 	return true;
-}
-
-/* ---- UTF-8 ---- */
-
-/* Length of the well-formed character (Unicode, table 3-7) at `s`, of which `len` bytes are there;
- * 0 where there is none. */
-static size_t utf8_char(const unsigned char *s, size_t len)
-{
-	unsigned char low = 0x80, high = 0xbf; /* what the second byte may be */
-	size_t need;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	need = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	if (len < need || s[1] < low || s[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	return need;
-}
-
-/* Offset of the first byte that is not UTF-8, or len. */
-static size_t utf8_span(const void *data, size_t len)
-{
-	const unsigned char *s = data;
-	size_t at = 0;
-
-	while (at < len) {
-		size_t n = utf8_char(s + at, len - at);
-
-		if (!n)
-			break;
-		at += n;
-	}
-	return at;
 }
 
 /* ---- parsing ---- */
@@ -615,6 +570,17 @@ struct json *json_set(struct json *object, const char *key, struct json *value)
 		return drop(object, value);
 	copy = NULL;
 	return object;
+}
+
+int json_add(struct json *parent, const char *key, struct json *value)
+{
+	char *copy = key ? strdup(key) : NULL;
+
+	if (value && (copy || !key) && add_child(parent, copy, value))
+		return 0;
+	free(copy);
+	json_free(value);
+	return -ENOMEM;
 }
 
 struct json *json_push(struct json *array, struct json *value)

@@ -82,6 +82,10 @@ struct json *json_copy(const struct json *j); /* deep */
 struct json *json_set(struct json *object, const char *key, struct json *value);
 struct json *json_push(struct json *array, struct json *value);
 
+/* As these, without a search for the same key (NULL: of an array), and the parent stays whatever happens:
+ * 0 or -ENOMEM, and `value` was freed. */
+int json_add(struct json *parent, const char *key, struct json *value);
+
 /* Prints j. indent 0: one line without spaces; else that many spaces a level, as `docker inspect`
  * does with 4. 0 or -ENOMEM. */
 int json_print(const struct json *j, int indent, struct buf *out, struct err *err);
