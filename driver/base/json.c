@@ -583,6 +583,37 @@ int json_add(struct json *parent, const char *key, struct json *value)
 	return -ENOMEM;
 }
 
+int json_put(struct json *object, const char *key, struct json *value)
+{
+	for (size_t i = 0; value && i < object->count; i++) {
+		if (strcmp(object->keys[i], key) != 0)
+			continue;
+		json_free(object->items[i]);
+		object->items[i] = value;
+		return 0;
+	}
+	return json_add(object, key, value);
+}
+
+/* More room is left than grow() thinks: no harm. */
+bool json_remove(struct json *object, const char *key)
+{
+	size_t at = 0;
+
+	while (at < object->count && strcmp(object->keys[at], key) != 0)
+		at++;
+	if (at == object->count)
+		return false;
+	json_free(object->items[at]);
+	free(object->keys[at]);
+	object->count--;
+	memmove(object->items + at, object->items + at + 1,
+		(object->count - at) * sizeof(*object->items));
+	memmove(object->keys + at, object->keys + at + 1,
+		(object->count - at) * sizeof(*object->keys));
+	return true;
+}
+
 struct json *json_push(struct json *array, struct json *value)
 {
 	if (!array || !value)

@@ -85,6 +85,9 @@ struct json *json_push(struct json *array, struct json *value);
 /* As these, without a search for the same key (NULL: of an array), and the parent stays whatever happens:
  * 0 or -ENOMEM, and `value` was freed. */
 int json_add(struct json *parent, const char *key, struct json *value);
+/* As json_set, and the object stays whatever happens. json_remove: whether there was one of that name. */
+int json_put(struct json *object, const char *key, struct json *value);
+bool json_remove(struct json *object, const char *key);
 
 /* Prints j. indent 0: one line without spaces; else that many spaces a level, as `docker inspect`
  * does with 4. 0 or -ENOMEM. */
