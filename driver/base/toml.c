@@ -715,9 +715,9 @@ static int descend_header(struct toml *t, struct json **table, const struct key 
 			if (r < 0)
 				return r;
 		}
-		if (child->type == JSON_ARRAY && made_by(child) == BY_HEADERS)
+		if (child && child->type == JSON_ARRAY && made_by(child) == BY_HEADERS)
 			child = child->items[child->count - 1];
-		if (child->type != JSON_OBJECT || made_by(child) == BY_VALUE)
+		if (!child || child->type != JSON_OBJECT || made_by(child) == BY_VALUE)
 			return bad_key(t, key->parts[i],
 				       "is there already, and no table to add to");
 		*table = child;

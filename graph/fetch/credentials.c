@@ -144,7 +144,7 @@ static int take_answer(const char *name, const struct buf *out, struct credentia
 		       struct err *err)
 {
 	auto_json struct json *j = NULL;
-	const char *user = NULL, *secret = NULL;
+	const char *user = "", *secret = "";
 	int r = json_parse(buf_text(out), out->len, CREDENTIALS_HELPER_MAX, "its answer", &j, err);
 
 	if (r == 0)
