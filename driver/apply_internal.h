@@ -82,7 +82,7 @@ struct apply_pipe {
 void apply_pipe_init(struct apply_pipe *pipe, bool threads);
 void apply_pipe_release(struct apply_pipe *pipe);
 
-/* pthread_create without the host program's signals. */
+/* pool_thread, with words. */
 int apply_thread(pthread_t *ret, void *(*run)(void *), void *arg, struct err *err);
 
 /* ---- the tar ---- */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/apply_internal.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "driver/base/auto.h"
+#include "driver/base/pool.h"
 
 /* ---- threads ---- */
 
@@ -27,14 +27,9 @@ void apply_pipe_release(struct apply_pipe *pipe)
 
 int apply_thread(pthread_t *ret, void *(*run)(void *), void *arg, struct err *err)
 {
-	sigset_t all, before;
-	int r;
+	int r = pool_thread(ret, run, arg);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(ret, NULL, run, arg);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r ? fail(err, -r, "start a thread: %m") : 0;
+	return r < 0 ? fail(err, r, "start a thread: %m") : 0;
 }
 
 /* ---- the decoder's side ---- */

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "driver/base/fd.h"
+#include "driver/base/run.h"
 #include "driver/unpack_wire.h"
 
 /* How often who cancels is asked, where nothing else happens. */
@@ -57,7 +57,8 @@ static int find_program(char path[PATH_MAX], struct err *err)
 	Dl_info library;
 
 	if (given) {
-		(void)snprintf(path, PATH_MAX, "%s", given);
+		/* A file, not a name to look for in PATH. */
+		(void)snprintf(path, PATH_MAX, "%s%s", strchr(given, '/') ? "" : "./", given);
 		return access(path, X_OK) == 0 ?
 			       0 :
 			       fail(err, -errno, "%s, which OVERLAID_UNPACK names: %m", path);
@@ -159,35 +160,15 @@ static int hand_all(struct handed *h, int socket_fd, int staging_fd, struct stac
 	return r;
 }
 
+/* Its errors are ours: descriptor 2 stays. */
 static int spawn(const char *path, const struct handed *h, pid_t *ret, struct err *err)
 {
 	char name[] = "overlaid-unpack", *argv[] = { name, NULL }, *env[8];
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t signals;
-	int r = 0;
+	int fds[UNPACK_SOCKET_FD + ARRAY_LEN(h->fds)] = { RUN_NULL, RUN_NULL, RUN_KEEP };
 
 	(void)pick_environment(env);
-	(void)posix_spawn_file_actions_init(&actions);
-	(void)posix_spawnattr_init(&attributes);
-	(void)sigfillset(&signals);
-	(void)posix_spawnattr_setsigdefault(&attributes, &signals);
-	(void)sigemptyset(&signals);
-	(void)posix_spawnattr_setsigmask(&attributes, &signals);
-	(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	for (int fd = 0; fd < 2 && !r; fd++)
-		r = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-	for (size_t i = 0; i < h->count && !r; i++)
-		r = posix_spawn_file_actions_adddup2(&actions, h->fds[i],
-						     UNPACK_SOCKET_FD + (int)i);
-	if (!r)
-		r = posix_spawn_file_actions_addclosefrom_np(&actions,
-							     UNPACK_SOCKET_FD + (int)h->count);
-	if (!r)
-		r = posix_spawn(ret, path, &actions, &attributes, argv, env);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	(void)posix_spawnattr_destroy(&attributes);
-	return r ? fail(err, -r, "start %s: %m", path) : 0;
+	memcpy(fds + UNPACK_SOCKET_FD, h->fds, h->count * sizeof(*fds));
+	return run_spawn(path, argv, env, fds, UNPACK_SOCKET_FD + h->count, ret, err);
 }
 
 static int greet(struct unpacker *u, struct stack *parent, const struct unpack_options *options,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/base/pool.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -59,24 +58,31 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+int pool_thread(pthread_t *ret, void *(*run)(void *), void *arg)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(ret, NULL, run, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
+
 /* Starts up to `wanted` threads; fewer are enough. The count, or -errno when there is none. */
 static int start_workers(struct pool *pool, pthread_t *threads, unsigned int wanted)
 {
-	sigset_t all, before;
 	unsigned int started = 0;
 	int r = 0;
 
-	/* Signals are the host program's: its handlers run on its own threads. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (started < wanted) {
-		r = pthread_create(&threads[started], NULL, worker, pool);
-		if (r)
+		r = pool_thread(&threads[started], worker, pool);
+		if (r < 0)
 			break;
 		started++;
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return started ? (int)started : -r;
+	return started ? (int)started : r;
 }
 
 int pool_run(size_t count, unsigned int workers, pool_job *job, void *arg, struct err *err)

@@ -10,6 +10,7 @@
 #ifndef DRIVER_BASE_POOL_H
 #define DRIVER_BASE_POOL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -23,6 +24,10 @@ typedef int pool_job(size_t index, void *arg, const atomic_bool *cancelled, stru
  * all. Returns 0 or the first failure's code and words (a later -ECANCELED never covers it). With
  * count == 0 it does nothing. */
 int pool_run(size_t count, unsigned int workers, pool_job *job, void *arg, struct err *err);
+
+/* pthread_create(3), with all signals blocked: they are the host program's, whose handlers run on its own
+ * threads. 0 or -errno. */
+int pool_thread(pthread_t *ret, void *(*run)(void *), void *arg);
 
 /* Processors this process may run on, at least 1. */
 unsigned int pool_cpus(void);

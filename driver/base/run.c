@@ -37,12 +37,27 @@ static int left_ms(const struct child *c)
 	return left > 0 ? (int)left : 0;
 }
 
-static int spawn(struct child *c, int its_fd, struct err *err)
+static int place_descriptors(posix_spawn_file_actions_t *actions, const int *fds, size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && !r; i++) {
+		if (fds[i] == RUN_NULL)
+			r = posix_spawn_file_actions_addopen(actions, (int)i, "/dev/null", O_RDWR,
+							     0);
+		else if (fds[i] != RUN_KEEP)
+			r = posix_spawn_file_actions_adddup2(actions, fds[i], (int)i);
+	}
+	return r ? r : posix_spawn_file_actions_addclosefrom_np(actions, (int)count);
+}
+
+int run_spawn(const char *program, char *const argv[], char *const env[], const int *fds,
+	      size_t count, pid_t *ret, struct err *err)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t signals;
-	int r = 0;
+	int r;
 
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawnattr_init(&attributes);
@@ -51,18 +66,12 @@ static int spawn(struct child *c, int its_fd, struct err *err)
 	(void)sigemptyset(&signals);
 	(void)posix_spawnattr_setsigmask(&attributes, &signals);
 	(void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	for (int fd = 0; fd < 2 && !r; fd++)
-		r = posix_spawn_file_actions_adddup2(&actions, its_fd, fd);
+	r = place_descriptors(&actions, fds, count);
 	if (!r)
-		r = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-	if (!r)
-		r = posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-	if (!r)
-		r = posix_spawnp(&c->pid, c->plan->argv[0], &actions, &attributes,
-				 (char *const *)c->plan->argv, environ);
+		r = posix_spawnp(ret, program, &actions, &attributes, argv, env);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	(void)posix_spawnattr_destroy(&attributes);
-	return r ? fail(err, -r, "start %s: %m", c->plan->argv[0]) : 0;
+	return r ? fail(err, -r, "start %s: %m", program) : 0;
 }
 
 /* What it has not read when it ends does not matter. */
@@ -143,13 +152,15 @@ int run_program(const struct run_plan *plan, struct buf *out, struct err *err)
 {
 	struct child c = { .plan = plan, .deadline_ms = now_ms() + plan->timeout_ms };
 	auto_close int ours = -EBADF, its = -EBADF;
-	int pair[2], r;
+	int pair[2], fds[3] = { RUN_NULL, RUN_NULL, RUN_NULL }, r;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fail(err, -errno, "make a socket: %m");
 	ours = c.fd = pair[0];
 	its = pair[1];
-	r = spawn(&c, its, err);
+	fds[0] = fds[1] = its;
+	r = run_spawn(plan->argv[0], (char *const *)plan->argv, environ, fds, ARRAY_LEN(fds),
+		      &c.pid, err);
 	if (r < 0)
 		return r;
 	(void)close(take_fd(&its));

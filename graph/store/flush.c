@@ -3,9 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "driver/base/pool.h"
 
 static struct timespec after_interval(void)
 {
@@ -43,7 +44,6 @@ static void *flush_again_and_again(void *arg)
 void flush_start(const struct store *store, struct flush *f)
 {
 	pthread_condattr_t clock;
-	sigset_t all, before;
 
 	*f = (struct flush){ .fd = -EBADF };
 	if (!store->durable)
@@ -56,11 +56,7 @@ void flush_start(const struct store *store, struct flush *f)
 	(void)pthread_mutex_init(&f->lock, NULL);
 	(void)pthread_cond_init(&f->wake, &clock);
 	(void)pthread_condattr_destroy(&clock);
-	/* The host program's signals are not for us. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	f->started = pthread_create(&f->thread, NULL, flush_again_and_again, f) == 0;
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	f->started = pool_thread(&f->thread, flush_again_and_again, f) == 0;
 }
 
 void flush_stop(struct flush *f)
