@@ -585,6 +585,11 @@ static int settle(struct apply_dirs *d, struct err *err)
 	return r;
 }
 
+static bool has_line(const struct apply_dir *dir)
+{
+	return dir->passed || is_listed(dir);
+}
+
 /* Its line in apply_result.implied, which the caller frees. */
 static char *implied_line(const struct apply_dir *dir)
 {
@@ -608,14 +613,14 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 	int r = 0;
 
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before)
-		count += dir->passed || is_listed(dir);
+		count += has_line(dir);
 	if (!count)
 		return 0;
 	paths = calloc(count, sizeof(*paths));
 	if (!paths)
 		return fail_oom(err);
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before) {
-		if (!dir->passed && !is_listed(dir))
+		if (!has_line(dir))
 			continue;
 		paths[done] = implied_line(dir);
 		if (!paths[done++])

@@ -321,19 +321,7 @@ int ingest_commit_layers(struct ingest *in, int64_t **ret_ids, struct err *err)
 
 int ingest_end_lease(struct ingest *in, struct layer_list *removed, struct err *err)
 {
-	auto_layer_list struct layer_list held = { 0 };
-	struct store *store = in->handle->store;
-	int r;
-
-	if (!in->lease)
-		return 0;
-	r = layer_list_query(
-		store, &held, err,
-		"SELECT layer.id, key FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
-		in->lease);
-	if (r >= 0)
-		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", in->lease);
-	return r < 0 ? r : layers_collect(store, &held, removed, err);
+	return in->lease ? lease_drop(in->handle->store, in->lease, removed, err) : 0;
 }
 
 /* ---- extraction ---- */

@@ -551,27 +551,6 @@ static struct json *drop(struct json *parent, struct json *value)
 	return NULL;
 }
 
-struct json *json_set(struct json *object, const char *key, struct json *value)
-{
-	auto_free char *copy = NULL;
-
-	if (!object || !value)
-		return drop(object, value);
-	assert(object->type == JSON_OBJECT);
-	for (size_t i = 0; i < object->count; i++) {
-		if (strcmp(object->keys[i], key) != 0)
-			continue;
-		json_free(object->items[i]);
-		object->items[i] = value;
-		return object;
-	}
-	copy = strdup(key);
-	if (!copy || !add_child(object, copy, value))
-		return drop(object, value);
-	copy = NULL;
-	return object;
-}
-
 int json_add(struct json *parent, const char *key, struct json *value)
 {
 	char *copy = key ? strdup(key) : NULL;
@@ -614,12 +593,20 @@ bool json_remove(struct json *object, const char *key)
 	return true;
 }
 
+struct json *json_set(struct json *object, const char *key, struct json *value)
+{
+	if (!object || !value)
+		return drop(object, value);
+	assert(object->type == JSON_OBJECT);
+	return json_put(object, key, value) == 0 ? object : drop(object, NULL);
+}
+
 struct json *json_push(struct json *array, struct json *value)
 {
 	if (!array || !value)
 		return drop(array, value);
 	assert(array->type == JSON_ARRAY);
-	return add_child(array, NULL, value) ? array : drop(array, value);
+	return json_add(array, NULL, value) == 0 ? array : drop(array, NULL);
 }
 
 struct json *json_copy(const struct json *j)

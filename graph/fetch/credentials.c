@@ -283,6 +283,14 @@ static const char *helper_of(const struct json *file, const char *host)
 	return NULL;
 }
 
+/* Who keeps what is stored for the host; NULL: the file itself. */
+static const char *keeper_of(const struct json *file, const char *host)
+{
+	const char *helper = helper_of(file, host);
+
+	return helper ? helper : json_string_or(file, "/credsStore", NULL);
+}
+
 static int find_in(const char *path, const char *host, const char *repository,
 		   struct credentials *ret, struct err *err)
 {
@@ -494,9 +502,7 @@ int credentials_store(const char *authfile, const char *host, const char *user, 
 	r = open_for_change(authfile, &path, &file, err);
 	if (r < 0)
 		return r;
-	helper = helper_of(file, host);
-	if (!helper)
-		helper = json_string_or(file, "/credsStore", NULL);
+	helper = keeper_of(file, host);
 	r = helper ? store_by_helper(helper, host, user, secret, err) :
 		     store_in_file(&file, host, user, secret, err);
 	if (r == 0 && !helper)
@@ -546,9 +552,7 @@ int credentials_forget(const char *authfile, const char *host, char **ret_file, 
 
 	if (r < 0)
 		return r;
-	helper = helper_of(file, host);
-	if (!helper)
-		helper = json_string_or(file, "/credsStore", NULL);
+	helper = keeper_of(file, host);
 	if (helper)
 		by_helper = forget_by_helper(helper, host, err);
 	if (by_helper < 0)

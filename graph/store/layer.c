@@ -238,10 +238,22 @@ int layers_collect(struct store *store, const struct layer_list *candidates,
 	return 0;
 }
 
+int lease_drop(struct store *store, int64_t id, struct layer_list *removed, struct err *err)
+{
+	auto_layer_list struct layer_list held = { 0 };
+	int r = layer_list_query(
+		store, &held, err,
+		"SELECT layer.id, key FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
+		id);
+
+	if (r >= 0)
+		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", id);
+	return r < 0 ? r : layers_collect(store, &held, removed, err);
+}
+
 int lease_end(struct store *store, int64_t id, const char *name, struct err *err)
 {
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	auto_layer_list struct layer_list layers = { 0 };
 	int64_t one;
 	int r = db_begin(store->db, &t, err);
 
@@ -251,14 +263,7 @@ int lease_end(struct store *store, int64_t id, const char *name, struct err *err
 	if (r == 0)
 		return 0;
 	if (r >= 0)
-		r = layer_list_query(
-			store, &layers, err,
-			"SELECT layer.id, key FROM lease_layer JOIN layer ON layer.id = layer WHERE lease = ?",
-			id);
-	if (r >= 0)
-		r = db_run(store->db, err, "DELETE FROM lease WHERE id = ?", "i", id);
-	if (r >= 0)
-		r = layers_collect(store, &layers, NULL, err);
+		r = lease_drop(store, id, NULL, err);
 	return r < 0 ? r : db_commit(&t, err);
 }
 

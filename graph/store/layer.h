@@ -97,7 +97,10 @@ int layer_insert(struct store *store, const struct layer_facts *facts, int64_t *
 int layers_collect(struct store *store, const struct layer_list *candidates,
 		   struct layer_list *removed, struct err *err);
 
-/* Ends a lease and removes the layers that only it held, in a transaction of its own; gone already is
+/* Deletes a lease and the layers that only it held, as layers_collect does. In a transaction. */
+int lease_drop(struct store *store, int64_t id, struct layer_list *removed, struct err *err);
+
+/* As lease_drop, in a transaction of its own; gone already is
  * success. `name` guards against an id that was rolled back and given again. */
 int lease_end(struct store *store, int64_t id, const char *name, struct err *err);
 
