@@ -17,8 +17,7 @@ setup() {
 }
 
 @test "each attack has its case here" {
-	assert_same <("$TOP/tests/lib/attacks" list layers | sort) \
-		<(sed -nE 's/^@test "(.*)" \{ attack; \}$/\1/p' "$BATS_TEST_FILENAME" | sort)
+	assert_each_has_a_case layers
 }
 
 @test "nobody else gets to what an image holds" {

@@ -19,8 +19,7 @@ setup() {
 }
 
 @test "each attack has its case here" {
-	assert_same <("$TOP/tests/lib/attacks" list names | sort) \
-		<(sed -nE 's/^@test "(.*)" \{ attack; \}$/\1/p' "$BATS_TEST_FILENAME" | sort)
+	assert_each_has_a_case names
 }
 
 # The words for the classes stand in the head of tests/lib/attacks, with their CVEs.

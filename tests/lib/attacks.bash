@@ -28,6 +28,11 @@ attacks_setup_file() { # group...
 	store_listing >"$BATS_FILE_TMPDIR/before"
 }
 
+assert_each_has_a_case() { # kind of attacks
+	assert_same <("$TOP/tests/lib/attacks" list "$1" | sort) \
+		<(sed -nE 's/^@test "(.*)" \{ attack; \}$/\1/p' "$BATS_TEST_FILENAME" | sort)
+}
+
 attacks_setup() {
 	common_setup
 	need_root
