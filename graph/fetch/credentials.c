@@ -519,7 +519,7 @@ static int forget_in_file(struct json *file, const char *host)
 	int found = 0;
 
 	for (size_t i = 0; auths && auths->type == JSON_OBJECT && i < auths->count;) {
-		if (!means_host(auths->keys[i], host)) {
+		if (host && !means_host(auths->keys[i], host)) {
 			i++;
 			continue;
 		}
@@ -552,7 +552,7 @@ int credentials_forget(const char *authfile, const char *host, char **ret_file, 
 
 	if (r < 0)
 		return r;
-	helper = keeper_of(file, host);
+	helper = host ? keeper_of(file, host) : NULL;
 	if (helper)
 		by_helper = forget_by_helper(helper, host, err);
 	if (by_helper < 0)

@@ -56,7 +56,7 @@ int credentials_find(const char *authfile, const char *host, const char *reposit
  * Keeps them for the host, or forgets those that are kept: in authfile, or the first of the files above that
  * the environment names; by the helper, where that file has one for the host or for all. The file is replaced at
  * once, mode 0600, and all else in it stays. *ret_file is the file, the caller's. credentials_forget: 1, or 0
- * where there were none.
+ * where there were none; host NULL: of all hosts, but not what a helper keeps.
  */
 int credentials_store(const char *authfile, const char *host, const char *user, const char *secret,
 		      char **ret_file, struct err *err);
