@@ -11,6 +11,7 @@
 
 #include "cmd/format.h"
 #include "driver/base/fd.h"
+#include "driver/base/json.h"
 
 #define REDRAW_NS 100000000
 #define BAR_MAX	  50
@@ -35,6 +36,7 @@ int progress_init(struct progress *progress, const char *name, bool quiet, struc
 		enum progress_mode mode;
 	} modes[] = { { "none", PROGRESS_NONE },
 		      { "plain", PROGRESS_PLAIN },
+		      { "json", PROGRESS_JSON },
 		      { "tty", PROGRESS_TTY } };
 	bool automatic = !name || strcmp(name, "auto") == 0;
 
@@ -44,7 +46,8 @@ int progress_init(struct progress *progress, const char *name, bool quiet, struc
 	for (size_t i = 0; !automatic && i <= ARRAY_LEN(modes); i++) {
 		if (i == ARRAY_LEN(modes))
 			return fail(err, -EINVAL,
-				    "--progress is auto, tty, plain or none, not '%.60s'", name);
+				    "--progress is auto, tty, plain, json or none, not '%.60s'",
+				    name);
 		if (strcmp(name, modes[i].name) != 0)
 			continue;
 		progress->mode = quiet ? PROGRESS_NONE : modes[i].mode;
@@ -65,8 +68,11 @@ void progress_draw_bar(const struct progress_bar *bar, unsigned int columns, str
 {
 	struct short_text done = format_size(bar->done_bytes, 4);
 	struct short_text total = format_size(bar->total_bytes, 4);
-	size_t used = strlen(bar->id) + strlen(": Extracting [] /") + strlen(done.text) +
-		      strlen(total.text) + 1;
+	struct short_text rate = format_size(bar->rate, 4);
+	const char *doing = bar->downloading ? "Downloading" : "Extracting";
+	bool rated = bar->downloading && bar->rate;
+	size_t used = strlen(bar->id) + strlen(doing) + strlen(":  [] /") + strlen(done.text) +
+		      strlen(total.text) + 1 + (rated ? strlen(rate.text) + strlen(" /s") : 0);
 	size_t width = columns > used ? columns - used : 0;
 	size_t filled;
 
@@ -75,7 +81,7 @@ void progress_draw_bar(const struct progress_bar *bar, unsigned int columns, str
 		return;
 	}
 	if (bar->total_bytes == 0) {
-		(void)buf_printf(out, "%s: Extracting %s", bar->id, done.text);
+		(void)buf_printf(out, "%s: %s %s", bar->id, doing, done.text);
 		return;
 	}
 	if (width < BAR_MIN) {
@@ -87,10 +93,12 @@ void progress_draw_bar(const struct progress_bar *bar, unsigned int columns, str
 			 width :
 			 (size_t)((double)bar->done_bytes / (double)bar->total_bytes *
 				  (double)width);
-	(void)buf_printf(out, "%s: Extracting [", bar->id);
+	(void)buf_printf(out, "%s: %s [", bar->id, doing);
 	for (size_t i = 0; i < width; i++)
 		(void)buf_putc(out, i < filled ? '=' : i == filled ? '>' : ' ');
 	(void)buf_printf(out, "] %s/%s", done.text, total.text);
+	if (rated)
+		(void)buf_printf(out, " %s/s", rate.text);
 }
 
 /* Back to the first of the drawn lines, everything from there on cleared. */
@@ -172,6 +180,7 @@ static bool say(const struct overlaid_progress *event, const char *id, struct bu
 		(void)buf_putc(out, '\n');
 		return true;
 	case OVERLAID_EVENT_LAYER_WAITING:
+	case OVERLAID_EVENT_LAYER_DOWNLOAD:
 	case OVERLAID_EVENT_LAYER_PROGRESS:
 		break;
 	}
@@ -186,19 +195,40 @@ static int64_t now_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* What an event tells about a bar. */
+static void move_bar(struct progress_bar *bar, const struct overlaid_progress *event)
+{
+	bool download = event->event == OVERLAID_EVENT_LAYER_DOWNLOAD;
+	int64_t now = now_ns(), elapsed;
+
+	bar->waiting = event->event == OVERLAID_EVENT_LAYER_WAITING;
+	if (download && !bar->first_ns) {
+		bar->first_ns = now;
+		bar->first_bytes = event->done_bytes;
+	}
+	/* It is unpacked while it comes: that shows once it is here. */
+	if (event->event == OVERLAID_EVENT_LAYER_PROGRESS && bar->downloading)
+		return;
+	bar->done_bytes = event->done_bytes;
+	bar->total_bytes = event->total_bytes;
+	bar->downloading = download && event->done_bytes < event->total_bytes;
+	elapsed = now - bar->first_ns;
+	if (download && elapsed > REDRAW_NS && event->done_bytes > bar->first_bytes)
+		bar->rate = (uint64_t)((double)(event->done_bytes - bar->first_bytes) * 1e9 /
+				       (double)elapsed);
+}
+
 static void event_on_terminal(struct progress *progress, const struct overlaid_progress *event,
 			      const char *id)
 {
 	bool moves = event->event == OVERLAID_EVENT_LAYER_PROGRESS ||
+		     event->event == OVERLAID_EVENT_LAYER_DOWNLOAD ||
 		     event->event == OVERLAID_EVENT_LAYER_WAITING;
 	struct progress_bar *bar = event->diff_id ? find_bar(progress, id, moves) : NULL;
 	auto_buf struct buf out = { 0 };
 
-	if (bar && moves) {
-		bar->done_bytes = event->done_bytes;
-		bar->total_bytes = event->total_bytes;
-		bar->waiting = event->event == OVERLAID_EVENT_LAYER_WAITING;
-	}
+	if (bar && moves)
+		move_bar(bar, event);
 	if (progress->columns == 0)
 		find_size(progress);
 	if (moves && progress->drawn == visible(progress) &&
@@ -212,15 +242,67 @@ static void event_on_terminal(struct progress *progress, const struct overlaid_p
 	(void)write_full(STDERR_FILENO, buf_text(&out), out.len);
 }
 
-static void event_as_line(const struct overlaid_progress *event, const char *id)
+/* The beginning and the end of a download are worth a line. */
+static bool say_download(struct progress *progress, const struct overlaid_progress *event,
+			 const char *id, struct buf *out)
+{
+	struct progress_bar *bar = find_bar(progress, id, false);
+	bool first = !bar, all = event->done_bytes >= event->total_bytes;
+
+	bar = bar ? bar : find_bar(progress, id, true);
+	if (!bar || (!first && (!all || bar->said_all)))
+		return false;
+	bar->said_all = all;
+	if (first)
+		(void)buf_printf(out, "%s: Downloading %s\n", id,
+				 format_size(event->total_bytes, 4).text);
+	if (all)
+		(void)buf_printf(out, "%s: Download complete\n", id);
+	return true;
+}
+
+static void event_as_line(struct progress *progress, const struct overlaid_progress *event,
+			  const char *id)
 {
 	auto_buf struct buf out = { 0 };
 
 	if (event->event == OVERLAID_EVENT_LAYER_WAITING)
 		(void)buf_printf(&out, "%s: Waiting for another process\n", id);
-	else if (!say(event, id, &out))
+	else if (event->event == OVERLAID_EVENT_LAYER_DOWNLOAD) {
+		if (!say_download(progress, event, id, &out))
+			return;
+	} else if (!say(event, id, &out))
 		return;
 	(void)write_full(STDERR_FILENO, buf_text(&out), out.len);
+}
+
+static void event_as_json(const struct overlaid_progress *event)
+{
+	static const char *const names[] = {
+		[OVERLAID_EVENT_LAYER_DOWNLOAD] = "download",
+		[OVERLAID_EVENT_LAYER_EXISTS] = "exists",
+		[OVERLAID_EVENT_LAYER_WAITING] = "waiting",
+		[OVERLAID_EVENT_LAYER_PROGRESS] = "extract",
+		[OVERLAID_EVENT_LAYER_EXTRACTED] = "extracted",
+		[OVERLAID_EVENT_NOTE] = "note",
+	};
+	struct json *line = json_set(json_new_object(), "event",
+				     json_new_string(names[event->event]));
+	auto_buf struct buf out = { 0 };
+
+	if (event->diff_id)
+		line = json_set(line, "layer", json_new_string(event->diff_id));
+	if (event->event == OVERLAID_EVENT_NOTE) {
+		line = json_set(line, "text", json_new_string(event->text ? event->text : ""));
+	} else {
+		line = json_set(line, "done", json_new_int((int64_t)event->done_bytes));
+		line = json_set(line, "total", json_new_int((int64_t)event->total_bytes));
+	}
+	if (line && json_print(line, 0, &out, NULL) >= 0) {
+		(void)buf_putc(&out, '\n');
+		(void)write_full(STDERR_FILENO, buf_text(&out), out.len);
+	}
+	json_free(line);
 }
 
 void progress_event(void *arg, const struct overlaid_progress *event)
@@ -233,8 +315,10 @@ void progress_event(void *arg, const struct overlaid_progress *event)
 	(void)pthread_mutex_lock(&progress->lock);
 	if (progress->mode == PROGRESS_TTY)
 		event_on_terminal(progress, event, id.text);
+	else if (progress->mode == PROGRESS_JSON)
+		event_as_json(event);
 	else
-		event_as_line(event, id.text);
+		event_as_line(progress, event, id.text);
 	(void)pthread_mutex_unlock(&progress->lock);
 }
 

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * progress: what a load says while it works, on stderr.
+ * progress: what a load or pull says while it works, on stderr.
  *
  * On a terminal: finished layers are lines that stay; the layers in work stand below them, each
  * with its bar, and are drawn anew a few times a second. Elsewhere: one line an event. Words that
- * came from an archive are made harmless before they are printed.
+ * came from an archive or a registry are made harmless before they are printed.
+ *
+ * --progress json: one object a line, and nothing else:
+ *
+ *	{"event": "download" | "exists" | "waiting" | "extract" | "extracted" | "note",
+ *	 "layer": "sha256:...",		the layer's diffID; not there where a note is about none
+ *	 "done": BYTES, "total": BYTES,	of the layer as the registry has it; total 0: not known
+ *	 "text": "..."}			of a note
  */
 #ifndef CMD_PROGRESS_H
 #define CMD_PROGRESS_H
@@ -18,12 +25,17 @@
 #include "driver/base/err.h"
 #include "graph/overlaid.h"
 
-enum progress_mode { PROGRESS_NONE, PROGRESS_PLAIN, PROGRESS_TTY };
+enum progress_mode { PROGRESS_NONE, PROGRESS_PLAIN, PROGRESS_TTY, PROGRESS_JSON };
 
 struct progress_bar {
 	char id[16]; /* short */
 	uint64_t done_bytes, total_bytes;
 	bool waiting;
+	bool downloading;     /* not all of it has come */
+	bool said_all;	      /* plain: that all has come was told */
+	uint64_t rate;	      /* of the download, bytes a second; 0: not known yet */
+	uint64_t first_bytes; /* that were there when it began, at */
+	int64_t first_ns;
 };
 
 struct progress {
@@ -36,7 +48,7 @@ struct progress {
 	unsigned int columns, rows;
 };
 
-/* `name`: NULL or "auto", "tty", "plain", "none". -EINVAL with words for another. Quiet is none. */
+/* `name`: NULL or "auto", "tty", "plain", "json", "none". -EINVAL with words for another. Quiet is none. */
 int progress_init(struct progress *progress, const char *name, bool quiet, struct err *err);
 void progress_release(struct progress *progress);
 

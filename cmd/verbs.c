@@ -23,7 +23,7 @@ const struct option global_options[] = {
 	{ 0, "durability", OPTION_TEXT, offsetof(struct app, durability), "full|none",
 	  "none: do not wait for the disk (default full)" },
 	{ 0, "progress", OPTION_TEXT, offsetof(struct app, progress_name), "MODE",
-	  "auto, tty, plain or none (default auto)" },
+	  "auto, tty, plain, json or none (default auto)" },
 	{ 0, "limit", OPTION_LIST, offsetof(struct app, limits), "NAME=VALUE",
 	  "what images may contain: see 'overlaid help limits'" },
 	{ 'h', "help", OPTION_FLAG, offsetof(struct app, help), NULL, "print this" },
@@ -32,20 +32,22 @@ const struct option global_options[] = {
 const size_t global_option_count = ARRAY_LEN(global_options);
 
 static const struct verb *const image_group[] = {
-	&load_verb, &images_verb,      &inspect_verb,	    &history_verb,
-	&tree_verb, &layers_verb,      &tag_verb,	    &untag_verb,
-	&rmi_verb,  &image_mount_verb, &image_unmount_verb, NULL,
+	&pull_verb,	   &load_verb,		&images_verb, &inspect_verb, &history_verb,
+	&tree_verb,	   &layers_verb,	&tag_verb,    &untag_verb,   &rmi_verb,
+	&image_mount_verb, &image_unmount_verb, NULL,
 };
 static const struct verb *const container_group[] = {
 	&run_verb_entry, &create_verb, &ps_verb,     &mount_verb, &unmount_verb,
 	&diff_verb,	 &rm_verb,     &bundle_verb, NULL,
 };
+static const struct verb *const registry_group[] = { &login_verb, &logout_verb, NULL };
 static const struct verb *const system_group[] = { &df_verb, &gc_verb, &info_verb, &version_verb,
 						   NULL };
 
 const struct verb_group verb_groups[] = {
 	{ "Images", image_group },
 	{ "Containers", container_group },
+	{ "Registries", registry_group },
 	{ "The store", system_group },
 	{ NULL, NULL },
 };
@@ -56,6 +58,7 @@ static const struct {
 	const char *names;
 	const struct verb *verb;
 } noun_verbs[] = {
+	{ "image", "pull", &pull_verb },
 	{ "image", "ls list", &images_verb },
 	{ "image", "load import", &load_verb },
 	{ "image", "inspect", &inspect_verb },

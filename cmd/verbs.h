@@ -8,6 +8,8 @@
 /* cmd/image.c, cmd/load.c, cmd/remove.c, cmd/image_mount.c */
 extern const struct verb images_verb, history_verb, tag_verb, untag_verb;
 extern const struct verb load_verb, rmi_verb, image_mount_verb, image_unmount_verb;
+/* cmd/pull.c, cmd/login.c */
+extern const struct verb pull_verb, login_verb, logout_verb;
 /* cmd/inspect.c, cmd/tree.c, cmd/layer.c */
 extern const struct verb inspect_verb, tree_verb, layers_verb;
 /* cmd/container.c */

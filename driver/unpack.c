@@ -261,6 +261,8 @@ struct job {
 	size_t block_len;
 	char *own_block; /* of input->fd, where it is read by us */
 	int64_t offset, left;
+	int64_t there; /* of a file that grows: bytes that may be handed over */
+	bool whole;
 	struct buf implied;
 	struct unpack_result result;
 	bool done;
@@ -351,7 +353,8 @@ static int open_pipe(struct job *job, int *ret_read_end, struct err *err)
 static int ask(struct job *job, const char *name, struct err *err)
 {
 	const struct apply_options *options = job->options;
-	auto_close int fd = job->input->fd < 0 ? -EBADF : confine_file_view(job->input->fd);
+	bool piped = job->input->fd < 0 || job->input->grown;
+	auto_close int fd = piped ? -EBADF : confine_file_view(job->input->fd);
 	struct unpack_request request = {
 		.threads = options->threads,
 		.xattrs = options->xattrs,
@@ -372,6 +375,48 @@ static int ask(struct job *job, const char *name, struct err *err)
 	return r < 0 ? r : send_request(job->u, &request, fd, err);
 }
 
+/* Nothing more is handed over. */
+static void end_pipe(struct job *job)
+{
+	auto_close_fn(&job->pipe);
+	job->pipe = -EBADF;
+}
+
+/* What there is by now of a file that grows. */
+static int look_at_growth(struct job *job, struct err *err)
+{
+	uint64_t count;
+	int64_t there;
+
+	(void)!read(job->input->grown_fd, &count, sizeof(count));
+	there = job->input->grown(job->input->arg, &job->whole, err);
+	if (there < 0)
+		return (int)there;
+	job->there = there;
+	if (job->whole && job->offset >= job->there)
+		end_pipe(job);
+	return 0;
+}
+
+/* Pages of the file go into the pipe as they are, without a copy. */
+static int pump_growing(struct job *job, struct err *err)
+{
+	loff_t offset = job->offset;
+	ssize_t len = splice(job->input->fd, &offset, job->pipe, NULL,
+			     (size_t)(job->there - job->offset), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+	if (len < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (len < 0 && errno != EPIPE)
+		return fail(err, -errno, "read the blob: %m");
+	if (len == 0)
+		return fail(err, -EIO, "read the blob: the file is shorter than it was");
+	if (len < 0)
+		end_pipe(job);
+	job->offset = offset;
+	return job->offset < job->there ? 0 : look_at_growth(job, err);
+}
+
 /* As much of the source as the pipe takes. */
 static int pump(struct job *job, struct err *err)
 {
@@ -385,8 +430,7 @@ static int pump(struct job *job, struct err *err)
 		if (len < 0)
 			return (int)len;
 		if (!len) {
-			auto_close_fn(&job->pipe);
-			job->pipe = -EBADF;
+			end_pipe(job);
 			return 0;
 		}
 		job->block = block;
@@ -397,8 +441,7 @@ static int pump(struct job *job, struct err *err)
 		return 0;
 	/* Nobody reads it any more: why, it says or its end does. */
 	if (len < 0) {
-		auto_close_fn(&job->pipe);
-		job->pipe = -EBADF;
+		end_pipe(job);
 		return 0;
 	}
 	job->block += len;
@@ -464,20 +507,29 @@ static int receive(struct job *job, struct err *err)
 static int converse(struct job *job, struct err *err)
 {
 	const atomic_bool *cancelled = job->options->cancelled;
-	int r = 0;
+	bool grows = job->input->grown != NULL;
+	int r = grows ? look_at_growth(job, err) : 0;
 
 	while (r == 0 && !job->done) {
-		struct pollfd fds[2] = { { .fd = job->u->socket, .events = POLLIN },
-					 { .fd = job->pipe, .events = POLLOUT } };
+		/* Of a file that grows: either there is something to hand over, or more is awaited. */
+		bool waits = grows && job->offset >= job->there;
+		struct pollfd fds[] = {
+			{ .fd = job->u->socket, .events = POLLIN },
+			{ .fd = waits ? -1 : job->pipe, .events = POLLOUT },
+			{ .fd = waits && job->pipe >= 0 ? job->input->grown_fd : -1,
+			  .events = POLLIN },
+		};
 
 		if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
 			return fail(err, -ECANCELED, "cancelled");
-		if (poll(fds, 2, LOOK_MS) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_LEN(fds), LOOK_MS) < 0 && errno != EINTR)
 			return fail(err, -errno, "wait for overlaid-unpack: %m");
 		if (fds[0].revents)
 			r = receive(job, err);
 		else if (fds[1].revents)
-			r = pump(job, err);
+			r = grows ? pump_growing(job, err) : pump(job, err);
+		else if (fds[2].revents)
+			r = look_at_growth(job, err);
 	}
 	return r;
 }

@@ -98,8 +98,7 @@ int overlaid_image_untag(struct overlaid *o, const char *reference, struct err *
 			 "%s is an id or digest, not a reference; name the reference to be removed",
 			 reference);
 	if (r >= 0)
-		r = db_run(o->store->db, err, "DELETE FROM tag WHERE reference = ?", "s",
-			   image.reference);
+		r = image_untag(o->store, image.id, image.reference, err);
 	return r < 0 ? r : db_commit(&t, err);
 }
 
@@ -254,8 +253,7 @@ static int remove_rows(struct overlaid *o, const char *name, bool force, struct 
 		removal->reference_count = 0;
 		r = note_reference(removal, image.reference);
 		if (r >= 0)
-			r = db_run(o->store->db, err, "DELETE FROM tag WHERE reference = ?", "s",
-				   image.reference);
+			r = image_untag(o->store, image.id, image.reference, err);
 		return r < 0 ? r : db_commit(&t, err);
 	}
 	if (removal->reference_count > 1 && !force)

@@ -365,10 +365,12 @@ static void job_report(void *arg, uint64_t done)
 		      total_bytes(p->layer), NULL);
 }
 
-static int verify(const struct ingest_layer *layer, struct err *err)
+static int verify(struct ingest *in, const struct ingest_layer *layer, struct err *err)
 {
 	const struct apply_result *a = &layer->applied;
 
+	if (layer->from->blob.text[0] && !digest_equal(&layer->from->blob, &a->blob))
+		atomic_store(&in->mismatched, layer->from);
 	if (layer->from->size >= 0 && layer->from->blob.text[0] &&
 	    (uint64_t)layer->from->size != a->blob_bytes)
 		return fail(err, -EBADMSG, "its blob %s has %llu bytes, the manifest says %lld",
@@ -384,6 +386,21 @@ static int verify(const struct ingest_layer *layer, struct err *err)
 			"its uncompressed contents should have diffID %s, but what is stored has %s",
 			layer->diff_id.text, a->diff_id.text);
 	return 0;
+}
+
+/* What cannot be unpacked may be damage on the way, which is another thing than a layer that is no good. */
+static int blame(struct ingest *in, const struct ingest_layer *layer, int code,
+		 const atomic_bool *cancelled, struct err *err)
+{
+	struct err words = { "" };
+
+	if (!in->source->ops->check_layer || code == APPLY_NEEDS_PARENT || code == -EFBIG ||
+	    code == -ECANCELED || code == -ENOSPC || code == -ENOMEM)
+		return code;
+	if (in->source->ops->check_layer(in->source, layer->from, cancelled, &words) != -EBADMSG)
+		return code;
+	atomic_store(&in->mismatched, layer->from);
+	return fail(err, -EBADMSG, "%s", words.text);
 }
 
 /* $OVERLAID_CONFINEMENT=off is for finding out whether confinement is what is in the way. */
@@ -438,7 +455,9 @@ static int unpack(struct extraction *x, struct ingest_layer *layer,
 					    .offset = stream->offset,
 					    .size = stream->size,
 					    .read = stream->read,
-					    .arg = stream->arg };
+					    .arg = stream->arg,
+					    .grown = stream->grown,
+					    .grown_fd = stream->grown_fd };
 	struct worker *worker = find_worker(x);
 	int r = 0;
 
@@ -469,7 +488,7 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 					 .progress = job_report,
 					 .progress_arg = &progress };
 	auto_stack struct stack *parent = NULL;
-	auto_stream struct source_stream stream = { 0 };
+	auto_stream struct source_stream stream = SOURCE_STREAM_INIT;
 	auto_close int tree_fd = open_or_make_dir_at(dir_fd, "diff", 0755, err);
 	int r = tree_fd < 0 ? tree_fd : source_open_layer(x->in->source, layer->from, &stream, err);
 
@@ -482,7 +501,7 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 	options.parent = parent;
 	if (r >= 0)
 		r = unpack(x, layer, &stream, &options, err);
-	return r < 0 ? r : verify(layer, err);
+	return r < 0 ? blame(x->in, layer, r, cancelled, err) : verify(x->in, layer, err);
 }
 
 int ingest_finish_layer(struct ingest *in, struct ingest_layer *layer, int dir_fd, struct err *err)
@@ -586,6 +605,21 @@ static int run_extraction(struct extraction *x, size_t count, struct err *err)
 	return r;
 }
 
+/* Says to the source what will be read. */
+static int expect_layers(struct ingest *in, struct ingest_layer *const *jobs, size_t count,
+			 struct err *err)
+{
+	auto_free const struct source_layer **layers = calloc(count, sizeof(*layers));
+
+	if (!in->source->ops->expect)
+		return 0;
+	if (!layers)
+		return fail_oom(err);
+	for (size_t i = 0; i < count; i++)
+		layers[i] = jobs[i]->from;
+	return in->source->ops->expect(in->source, layers, count, err);
+}
+
 static int extract_ours(struct ingest *in, struct err *err)
 {
 	auto_free struct ingest_layer **jobs = calloc(in->plain_count + 1, sizeof(*jobs));
@@ -601,7 +635,9 @@ static int extract_ours(struct ingest *in, struct err *err)
 	if (count == 0)
 		return 0;
 	qsort(jobs, count, sizeof(struct ingest_layer *), largest_first);
-	r = probe_xattrs(in->handle->store->staging_fd, &x.xattrs, err);
+	r = expect_layers(in, jobs, count, err);
+	if (r >= 0)
+		r = probe_xattrs(in->handle->store->staging_fd, &x.xattrs, err);
 	return r < 0 ? r : run_extraction(&x, count, err);
 }
 

@@ -57,6 +57,8 @@ struct ingest {
 	size_t chain_count;
 	bool synced; /* what was written to staging before ingest_layers is durable */
 	int64_t lease;
+	/* One whose blob does not have its digest; or NULL. */
+	_Atomic(const struct source_layer *) mismatched;
 	atomic_uint_least64_t bytes, entries; /* of the layers that are there or extracted */
 };
 #define INGEST_INIT                                                \

@@ -14,7 +14,8 @@
  *  - A handle is for one thread at a time; use one handle a thread. Any number of handles and
  *    processes may work on one store. A handle must not be used in the child after fork(2).
  *  - The library prints nothing, changes no process-wide state (umask, locale, signal handlers,
- *    working directory), and starts no process.
+ *    working directory), and starts no process but overlaid-unpack, which takes layers apart, and the
+ *    credential helpers that are configured.
  *
  * Names of images: a reference ("nginx", "docker.io/library/nginx:1.25", "repo@sha256:..."), a
  * manifest digest, an image id ("sha256:<64 hex>", the config's digest, with or without the
@@ -55,8 +56,9 @@ enum overlaid_durability {
 };
 
 enum overlaid_event {
-	OVERLAID_EVENT_LAYER_EXISTS,  /* in the store already, nothing to do */
-	OVERLAID_EVENT_LAYER_WAITING, /* another process is extracting it */
+	OVERLAID_EVENT_LAYER_DOWNLOAD, /* so much of it came from the network */
+	OVERLAID_EVENT_LAYER_EXISTS,   /* in the store already, nothing to do */
+	OVERLAID_EVENT_LAYER_WAITING,  /* another process is extracting it */
 	OVERLAID_EVENT_LAYER_PROGRESS,
 	OVERLAID_EVENT_LAYER_EXTRACTED,
 	OVERLAID_EVENT_NOTE, /* `text` is worth a line: "dropped 3 xattrs of layer ..." */
@@ -92,9 +94,10 @@ int overlaid_open(const struct overlaid_options *options, struct overlaid **ret,
 void overlaid_close(struct overlaid *store); /* NULL allowed */
 
 /*
- * What an image that is loaded may contain. A setting is "NAME=VALUE"; VALUE is a number, for bytes also
- * with K, M, G or T behind it (1024, its square, ...), or "unlimited". $OVERLAID_LIMITS has several
- * with commas between. What exceeds a limit is -EFBIG (-E2BIG: layers), and the words name it.
+ * What an image that is loaded may contain. A setting is "NAME=VALUE"; VALUE is a number, for bytes
+ * also with K, M, G or T behind it (1024, its square, ...), or "unlimited". $OVERLAID_LIMITS has
+ * several with commas between. What exceeds a limit is -EFBIG (-E2BIG: layers), and the words name
+ * it.
  */
 struct overlaid_limit {
 	const char *name;   /* "layer-bytes" */
@@ -153,11 +156,90 @@ typedef int overlaid_loaded_fn(void *arg, const struct overlaid_loaded *loaded);
 int overlaid_load(struct overlaid *store, const struct overlaid_load *load, overlaid_loaded_fn *fn,
 		  void *arg, struct err *err);
 
+/* ---- from registries ---- */
+
+enum overlaid_pull_policy {
+	OVERLAID_PULL_ALWAYS,  /* asks the registry; fetches what is not here yet */
+	OVERLAID_PULL_MISSING, /* asks it only where there is no image of that name */
+	OVERLAID_PULL_NEWER, /* as always; but an image that is here will do where the registry fails */
+	OVERLAID_PULL_NEVER, /* asks nobody: -ENOENT where there is no image of that name */
+};
+
+enum overlaid_tls {
+	OVERLAID_TLS_AS_CONFIGURED, /* verified, unless registries.conf or hosts.toml say no */
+	OVERLAID_TLS_VERIFY,	    /* whatever they say */
+	OVERLAID_TLS_NO_VERIFY,	    /* no certificate is looked at, and plain HTTP will do */
+};
+
+/* How registries are spoken to. Plain HTTP is tried where https is not spoken at all, and only on
+ * loopback or where it is allowed. All pointers may be NULL, all numbers 0: the default. */
+struct overlaid_registry {
+	const char *
+		user_password; /* "user:password"; else what the files of containers-auth.json(5) hold */
+	const char *authfile; /* instead of those files */
+	const char *cert_dir; /* *.crt, *.cert, *.key, instead of certs.d */
+	enum overlaid_tls tls;
+	int retries;		    /* in a row without progress; 0: 5; negative: none */
+	unsigned int delay_ms;	    /* before the first, then doubled: 1000 */
+	unsigned int stall_seconds; /* slower than min_speed for so long is a failure: 30 */
+	unsigned int min_speed;	    /* bytes a second: 1024 */
+	unsigned int parallel;	    /* blobs at once: 6 */
+};
+
+struct overlaid_pull {
+	/* "nginx", "ghcr.io/a/b:v1", "repo@sha256:...", "docker://..."; or what
+	 * containers-transports(5) calls oci:PATH[:REF], oci-archive:PATH[:REF],
+	 * docker-archive:PATH[:REF], dir:PATH. */
+	const char *source;
+	const char *platform; /* "os/arch[/variant]"; NULL: this machine's */
+	bool all_tags;	      /* of the repository */
+	enum overlaid_pull_policy policy;
+	bool keep_blobs;     /* layers also as they came; they go with the layers */
+	bool foreign_layers; /* also those that may not be distributed */
+	struct overlaid_registry registry;
+};
+
+struct overlaid_pulled {
+	const char *image_id;
+	const char *
+		reference; /* "docker.io/library/nginx:latest", "...@sha256:..."; "" without name */
+	const char *digest; /* of what was named, index or manifest; "" where there is none */
+	bool downloaded;    /* false: it was here as it is there, or nobody was asked */
+	size_t layers;
+	size_t layers_extracted; /* of them by this call */
+	uint64_t bytes_fetched;	 /* of layers, from the network */
+};
+typedef int overlaid_pulled_fn(void *arg, const struct overlaid_pulled *pulled);
+
+/*
+ * Gets an image, or with all_tags several, and calls fn for each. What is here is not fetched
+ * again; several processes that want one layer fetch it once; a download that broke off goes on
+ * where it stopped, also in another process. Every digest is verified. -ENOENT, -EACCES, -EBADMSG,
+ * -ECONNREFUSED, -ETIMEDOUT, -EKEYREJECTED (certificate), -EPERM (blocked by registries.conf), ...
+ */
+int overlaid_pull(struct overlaid *store, const struct overlaid_pull *pull, overlaid_pulled_fn *fn,
+		  void *arg, struct err *err);
+
+/* Asks the registry ("docker.io", "localhost:5000"; NULL: docker.io) whether
+ * registry->user_password may come in, and keeps it for the next time. *ret_file is where, the
+ * caller's. -EACCES. */
+int overlaid_login(const struct overlaid_registry *registry, const char *name, char **ret_file,
+		   struct err *err);
+/* The user that is kept, the caller's. -ENOENT. */
+int overlaid_login_user(const struct overlaid_registry *registry, const char *name, char **ret_user,
+			struct err *err);
+/* Forgets it; name NULL: all of the file. -ENOENT: nothing was kept. */
+int overlaid_logout(const struct overlaid_registry *registry, const char *name, char **ret_file,
+		    struct err *err);
+
 struct overlaid_image {
 	const char *id;		       /* "sha256:<hex>": digest of the config */
 	const char *manifest_digest;   /* "" where the source had no manifest (docker-archive) */
 	const char *const *references; /* sorted; "docker.io/library/nginx:latest" */
 	size_t reference_count;
+	const char *const
+		*digests; /* "docker.io/library/nginx@sha256:...": as what it was pulled; sorted */
+	size_t digest_count;
 	const char *os, *architecture, *variant; /* "" where not stated */
 	int64_t created;	   /* seconds since 1970 from the config; 0 where not stated */
 	int64_t loaded;		   /* seconds since 1970 */

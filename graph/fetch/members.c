@@ -117,8 +117,8 @@ static int add_member(struct members *m, const struct tar_entry *entry, int64_t 
 
 	if (entry->type != TAR_FILE && entry->type != TAR_SYMLINK && entry->type != TAR_HARDLINK)
 		return 0;
-	if (m->count >= SOURCE_MEMBERS_MAX)
-		return fail(err, -EFBIG, "holds more than %d files", SOURCE_MEMBERS_MAX);
+	if (m->count >= MEMBERS_MAX)
+		return fail(err, -EFBIG, "holds more than %d files", MEMBERS_MAX);
 	if (strlen(entry->path) > NAME_BYTES_MAX)
 		return fail(err, -EBADMSG, "holds a file whose name is longer than %d bytes",
 			    NAME_BYTES_MAX);

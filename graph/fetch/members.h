@@ -12,6 +12,8 @@
 #include "driver/base/err.h"
 #include "graph/fetch/source.h"
 
+#define MEMBERS_MAX 200000 /* of an archive */
+
 struct members;
 
 /* Takes `fd` over, also on failure: a directory, or a tar file that can be read at any offset.

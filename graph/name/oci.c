@@ -8,6 +8,8 @@
 
 #include "driver/base/json.h"
 
+#define OCI_URLS_MAX 16 /* of a descriptor; more are none */
+
 /* ---- platforms ---- */
 
 static const struct {
@@ -163,6 +165,9 @@ static void descriptor_release(struct oci_descriptor *d)
 	free(d->media_type);
 	free(d->ref_name);
 	free(d->image_name);
+	for (char **url = d->urls; url && *url; url++)
+		free(*url);
+	free(d->urls);
 	*d = (struct oci_descriptor){ 0 };
 }
 
@@ -174,6 +179,25 @@ static int copy_annotation(const struct json *annotations, const char *key, char
 		return 0;
 	*ret = strdup(value->string);
 	return *ret ? 0 : -ENOMEM;
+}
+
+static int copy_urls(const struct json *list, struct oci_descriptor *ret)
+{
+	size_t count = 0;
+
+	if (!list || list->type != JSON_ARRAY || !list->count || list->count > OCI_URLS_MAX)
+		return 0;
+	ret->urls = calloc(list->count + 1, sizeof(*ret->urls));
+	if (!ret->urls)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->items[i]->type != JSON_STRING)
+			continue;
+		ret->urls[count] = strdup(list->items[i]->string);
+		if (!ret->urls[count++])
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 /* `what` names the document and the descriptor's place in it. */
@@ -202,7 +226,8 @@ static int descriptor_read(const struct json *j, const char *what, struct oci_de
 	if (copy_annotation(json_get(j, "/annotations"), "org.opencontainers.image.ref.name",
 			    &ret->ref_name) < 0 ||
 	    copy_annotation(json_get(j, "/annotations"), "io.containerd.image.name",
-			    &ret->image_name) < 0)
+			    &ret->image_name) < 0 ||
+	    copy_urls(json_get(j, "/urls"), ret) < 0)
 		return fail_oom(err);
 	return 0;
 }
@@ -280,6 +305,27 @@ static int document_parse(const void *data, size_t len, const char *what, enum o
 	return 0;
 }
 
+int oci_document_type(const void *data, size_t len, const char *what, const char **ret,
+		      struct err *err)
+{
+	static const char index[] = "application/vnd.oci.image.index.v1+json",
+			  manifest[] = "application/vnd.oci.image.manifest.v1+json";
+	auto_json struct json *j = NULL;
+	const char *stated;
+	int r = json_parse(data, len, OCI_DOCUMENT_MAX, what, &j, err);
+
+	if (r < 0)
+		return r;
+	stated = json_string_or(j, "/mediaType", "");
+	if (!stated[0] && !json_get(j, "/manifests") && !json_get(j, "/layers") &&
+	    !json_get(j, "/fsLayers"))
+		return fail(err, -EINVAL, "%s: neither a manifest nor an index", what);
+	*ret = oci_kind_of(stated) == OCI_INDEX || (!stated[0] && json_get(j, "/manifests")) ?
+		       index :
+		       manifest;
+	return 0;
+}
+
 int oci_index_parse(const void *data, size_t len, const char *what, struct oci_index *ret,
 		    struct err *err)
 {
@@ -305,22 +351,18 @@ void oci_index_release(struct oci_index *index)
 	*index = (struct oci_index){ 0 };
 }
 
-static int manifest_check(const struct oci_manifest *m, const char *what, struct err *err)
+static int manifest_check(const struct oci_manifest *m, const char *artifact, const char *what,
+			  struct err *err)
 {
 	if (m->config.media_type[0] && oci_kind_of(m->config.media_type) != OCI_CONFIG)
 		return fail(err, -EINVAL,
 			    "%s: not a container image but an artifact of type %.200s", what,
-			    m->config.media_type);
+			    artifact[0] ? artifact : m->config.media_type);
 	for (size_t i = 0; i < m->layer_count; i++) {
 		const struct oci_descriptor *layer = &m->layers[i];
 		enum oci_kind kind = oci_kind_of(layer->media_type);
 
-		if (kind == OCI_LAYER_FOREIGN)
-			return fail(
-				err, -EOPNOTSUPP,
-				"%s: layer %zu (%s) is non-distributable (%s): its contents are elsewhere",
-				what, i, layer->digest.text, layer->media_type);
-		if (kind != OCI_LAYER && layer->media_type[0])
+		if (kind != OCI_LAYER && kind != OCI_LAYER_FOREIGN && layer->media_type[0])
 			return fail(err, -EOPNOTSUPP,
 				    "%s: layer %zu (%s) is of an unknown type, %.200s", what, i,
 				    layer->digest.text, layer->media_type);
@@ -349,7 +391,7 @@ int oci_manifest_parse(const void *data, size_t len, const char *what, struct oc
 	if (r >= 0)
 		r = descriptors_read(layers, what, &m.layers, &m.layer_count, err);
 	if (r >= 0)
-		r = manifest_check(&m, what, err);
+		r = manifest_check(&m, json_string_or(j, "/artifactType", ""), what, err);
 	if (r < 0)
 		return r;
 	m.media_type = strdup(

@@ -58,7 +58,13 @@ struct oci_descriptor {
 	struct oci_platform platform;
 	char *ref_name;	  /* org.opencontainers.image.ref.name, or NULL */
 	char *image_name; /* io.containerd.image.name, or NULL */
+	char **urls;	  /* where else the bytes are, NULL-terminated; NULL: not stated */
 };
+
+/* What bytes are that nobody says the type of: *ret is OCI's media type of an index or a manifest, static; or the
+ * document's own. -EINVAL where it is neither. */
+int oci_document_type(const void *data, size_t len, const char *what, const char **ret,
+		      struct err *err);
 
 struct oci_index {
 	struct oci_descriptor *manifests;
@@ -76,7 +82,7 @@ struct oci_manifest {
 	struct oci_descriptor *layers; /* lowest first */
 	size_t layer_count;
 };
-/* -EINVAL also for schema 1 and for artifacts (words name what they are). */
+/* -EINVAL also for schema 1 and for artifacts (words name what they are). Foreign layers pass. */
 int oci_manifest_parse(const void *data, size_t len, const char *what, struct oci_manifest *ret,
 		       struct err *err);
 void oci_manifest_release(struct oci_manifest *manifest);

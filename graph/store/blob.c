@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "driver/base/fd.h"
 #include "graph/store/db.h"
@@ -38,6 +39,30 @@ int blob_publish(struct store *store, const struct staging *staging, const struc
 		return fail(err, -errno, "move blob %s into %s/blobs: %m", digest->text,
 			    store->root_path);
 	return 0;
+}
+
+int blob_adopt(struct store *store, int fd, const struct digest *digest, bool synced,
+	       struct err *err)
+{
+	char path[40];
+
+	if (!synced && store->durable && fsync(fd) < 0)
+		return fail(err, -errno, "sync blob %s: %m", digest->text);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, path, store->blobs_fd, digest_hex(digest), AT_SYMLINK_FOLLOW) < 0 &&
+	    errno != EEXIST)
+		return fail(err, -errno, "put blob %s into %s/blobs: %m", digest->text,
+			    store->root_path);
+	return 0;
+}
+
+int blob_insert_layer(struct store *store, const struct digest *digest, const char *media_type,
+		      int64_t size, int64_t layer, struct err *err)
+{
+	return db_run(store->db, err,
+		      "INSERT INTO blob(digest, media_type, size, stored, layer) VALUES(?, ?, ?, 1, ?)"
+		      " ON CONFLICT(digest) DO UPDATE SET stored = 1, layer = excluded.layer",
+		      "ssii", digest->text, media_type, size, layer);
 }
 
 int blob_insert(struct store *store, const struct digest *digest, const char *media_type,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * blob: manifests and configs, byte for byte as they came, in blobs/sha256/<hex>.
+ * blob: manifests and configs, byte for byte as they came, in blobs/sha256/<hex>; and those blobs of
+ * layers that are to be kept.
  */
 #ifndef GRAPH_STORE_BLOB_H
 #define GRAPH_STORE_BLOB_H
@@ -24,6 +25,15 @@ int blob_publish(struct store *store, const struct staging *staging, const struc
 /* Row of a stored blob, or the mark that a known one is stored now. In a transaction. */
 int blob_insert(struct store *store, const struct digest *digest, const char *media_type,
 		size_t size, struct err *err);
+
+/* Gives the file behind `fd`, a layer's blob that was verified, its place too (one that stands
+ * there is left). Synced first unless `synced`. Needs the blob's lock; the caller fsyncs blobs/
+ * after. */
+int blob_adopt(struct store *store, int fd, const struct digest *digest, bool synced,
+	       struct err *err);
+/* Row of such a blob: it goes when its layer goes. In a transaction. */
+int blob_insert_layer(struct store *store, const struct digest *digest, const char *media_type,
+		      int64_t size, int64_t layer, struct err *err);
 
 /* Removes row and file (through trash) where no image names the blob. In a transaction. */
 int blob_collect(struct store *store, const char *digest, struct err *err);

@@ -118,6 +118,14 @@ static const char *const migrations[] = {
 	"ALTER TABLE layer ADD COLUMN implied INTEGER;"
 	"UPDATE layer SET diff_id = key;"
 	"CREATE INDEX layer_derived ON layer(kind) WHERE kind <> 'plain';",
+	/* 3: what was pulled: "docker.io/library/nginx@sha256:...", the digest of an index or a manifest. Images
+	   for several platforms may share an index. */
+	"CREATE TABLE image_digest("
+	"  reference TEXT NOT NULL,"
+	"  image INTEGER NOT NULL REFERENCES image(id),"
+	"  PRIMARY KEY(reference, image)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX image_digest_image ON image_digest(image);",
 };
 
 int db_schema_version(void)

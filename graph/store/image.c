@@ -37,15 +37,19 @@ static int find_tag(struct store *store, const struct overlaid_reference *ref,
 	return 1;
 }
 
-/* An image by "repo@digest": the digest is a manifest's or an image id. */
-static int find_digest(struct store *store, const char *digest, struct image_name *ret,
-		       struct err *err)
+/* An image by "repo@digest": the digest is a manifest's, an image id, or what was pulled from there
+ * (of several, for several platforms, the one that came last). `name` "": in no repository. */
+static int find_digest(struct store *store, const char *name, const char *digest,
+		       struct image_name *ret, struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	int r = db_query(store->db, &q, err,
-			 "SELECT id, image_id FROM image WHERE image_id = ?1"
-			 " UNION SELECT id, image_id FROM image WHERE manifest = ?1",
-			 "s", digest);
+			 "SELECT id, image_id, loaded FROM image WHERE image_id = ?1"
+			 " UNION SELECT id, image_id, loaded FROM image WHERE manifest = ?1"
+			 " UNION SELECT id, image_id, loaded FROM image_digest"
+			 "  JOIN image ON image.id = image_digest.image WHERE reference = ?2"
+			 " ORDER BY loaded DESC, id DESC",
+			 "ss", digest, name);
 
 	if (r >= 0)
 		r = db_step(&q, err);
@@ -66,8 +70,10 @@ static int find_reference(struct store *store, const char *name, struct image_na
 
 	if (overlaid_reference_parse(name, &ref, NULL) < 0)
 		return 0;
-	if (ref.digest[0])
-		return find_digest(store, ref.digest, ret, err);
+	if (ref.digest[0]) {
+		(void)snprintf(local, sizeof(local), "%s@%s", ref.repository, ref.digest);
+		return find_digest(store, local, ref.digest, ret, err);
+	}
 	r = find_tag(store, &ref, ret, err);
 	if (r != 0 || strncmp(ref.repository, "docker.io/", 10) != 0 ||
 	    strncmp(name, "docker.io/", 10) == 0)
@@ -122,7 +128,7 @@ int image_resolve(struct store *store, const char *name, struct image_name *ret,
 	int r = find_reference(store, name, &found, err);
 
 	if (r == 0 && digest_valid(name))
-		r = find_digest(store, name, &found, err);
+		r = find_digest(store, "", name, &found, err);
 	if (r == 0)
 		r = find_prefix(store, name, &found, err);
 	if (r < 0)
@@ -147,8 +153,8 @@ struct listed {
 		variant[32];
 	uint64_t bytes, unique_bytes;
 	size_t containers;
-	char **references, **layers, **chain; /* owned */
-	size_t reference_count, layer_count, chain_count;
+	char **references, **digests, **layers, **chain; /* owned */
+	size_t reference_count, digest_count, layer_count, chain_count;
 };
 
 struct listing {
@@ -167,6 +173,7 @@ static void listing_release(struct listing *l)
 {
 	for (size_t i = 0; i < l->count; i++) {
 		strings_free(l->images[i].references, l->images[i].reference_count);
+		strings_free(l->images[i].digests, l->images[i].digest_count);
 		strings_free(l->images[i].layers, l->images[i].layer_count);
 		strings_free(l->images[i].chain, l->images[i].chain_count);
 	}
@@ -258,6 +265,11 @@ static int add_reference(struct listed *image, const struct db_query *q)
 	return strings_add(&image->references, &image->reference_count, db_text(q, 1));
 }
 
+static int add_digest(struct listed *image, const struct db_query *q)
+{
+	return strings_add(&image->digests, &image->digest_count, db_text(q, 1));
+}
+
 static int add_layer(struct listed *image, const struct db_query *q)
 {
 	if (strings_add(&image->chain, &image->chain_count, db_text(q, 1)) < 0)
@@ -294,6 +306,9 @@ static int read_details(struct store *store, int64_t only, struct listing *l, st
 		{ "SELECT image, reference FROM tag ORDER BY image, reference",
 		  "SELECT image, reference FROM tag WHERE image = ? ORDER BY reference",
 		  add_reference },
+		{ "SELECT image, reference FROM image_digest ORDER BY image, reference",
+		  "SELECT image, reference FROM image_digest WHERE image = ? ORDER BY reference",
+		  add_digest },
 		{ "SELECT image, key, diff_id FROM image_layer JOIN layer ON layer.id = layer ORDER BY image, position",
 		  "SELECT image, key, diff_id FROM image_layer JOIN layer ON layer.id = layer"
 		  " WHERE image = ? ORDER BY position",
@@ -336,6 +351,8 @@ static int hand_over(const struct listed *image, overlaid_image_fn *fn, void *ar
 		.manifest_digest = image->manifest,
 		.references = (const char *const *)image->references,
 		.reference_count = image->reference_count,
+		.digests = (const char *const *)image->digests,
+		.digest_count = image->digest_count,
 		.os = image->os,
 		.architecture = image->architecture,
 		.variant = image->variant,
@@ -459,6 +476,30 @@ int image_tag(struct store *store, int64_t id, const char *reference, struct err
 		      "si", reference, id);
 }
 
+int image_name_digest(struct store *store, int64_t id, const char *reference, struct err *err)
+{
+	return db_run(
+		store->db, err,
+		"INSERT INTO image_digest(reference, image) VALUES(?, ?) ON CONFLICT DO NOTHING",
+		"si", reference, id);
+}
+
+int image_untag(struct store *store, int64_t id, const char *reference, struct err *err)
+{
+	struct overlaid_reference ref;
+	int r = db_run(store->db, err, "DELETE FROM tag WHERE reference = ?", "s", reference);
+
+	if (r < 0 || overlaid_reference_parse(reference, &ref, NULL) < 0)
+		return r;
+	/* "repo:" to before "repo;" are its tags, "repo@" to before "repoA" its digests. */
+	return db_run(store->db, err,
+		      "DELETE FROM image_digest WHERE image = ?1"
+		      " AND reference >= ?2 || '@' AND reference < ?2 || 'A'"
+		      " AND NOT EXISTS(SELECT 1 FROM tag WHERE image = ?1"
+		      "  AND reference >= ?2 || ':' AND reference < ?2 || ';')",
+		      "is", id, ref.repository);
+}
+
 int image_references(struct store *store, int64_t id, int (*fn)(void *arg, const char *reference),
 		     void *arg, struct err *err)
 {
@@ -479,6 +520,7 @@ int image_delete(struct store *store, int64_t id, struct layer_list *removed, st
 	static const char *const statements[] = {
 		"UPDATE snapshot SET image = NULL WHERE image = ?",
 		"DELETE FROM tag WHERE image = ?",
+		"DELETE FROM image_digest WHERE image = ?",
 		"DELETE FROM image_layer WHERE image = ?",
 		"DELETE FROM image WHERE id = ?",
 	};

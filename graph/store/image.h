@@ -36,13 +36,21 @@ struct image_facts {
 	const int64_t *layer_ids; /* rows of its chain (graph/store/chain.h) */
 	size_t layer_count;
 };
-/* In a transaction. *ret_id is the new row, or that of the same image, whose manifest, load time and
- * chain are then brought up to date. Layers that lost their last edge go to `removed` (NULL allowed). */
+/* In a transaction. *ret_id is the new row, or that of the same image, whose manifest, load time
+ * and chain are then brought up to date. Layers that lost their last edge go to `removed` (NULL
+ * allowed). */
 int image_insert(struct store *store, const struct image_facts *facts, int64_t *ret_id,
 		 struct layer_list *removed, struct err *err);
 
 /* Points the reference at the image, away from another one if need be. In a transaction. */
 int image_tag(struct store *store, int64_t id, const char *reference, struct err *err);
+
+/* Takes the reference away; with the last one in its repository go the digests that the image has
+ * there. In a transaction. */
+int image_untag(struct store *store, int64_t id, const char *reference, struct err *err);
+
+/* The image is known by "repository@digest" too. In a transaction. */
+int image_name_digest(struct store *store, int64_t id, const char *reference, struct err *err);
 
 /* Calls fn with each reference, sorted. */
 int image_references(struct store *store, int64_t id, int (*fn)(void *arg, const char *reference),

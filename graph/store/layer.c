@@ -212,19 +212,25 @@ int trash_record(struct store *store, const char *kind, const char *hex, struct 
 		      kind, hex, name);
 }
 
+#define UNHELD                                                           \
+	" AND NOT EXISTS(SELECT 1 FROM image_layer WHERE layer = ?1)"    \
+	" AND NOT EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = ?1)" \
+	" AND NOT EXISTS(SELECT 1 FROM lease_layer WHERE layer = ?1)"
+
 int layers_collect(struct store *store, const struct layer_list *candidates,
 		   struct layer_list *removed, struct err *err)
 {
-	static const char delete_unheld[] =
-		"DELETE FROM layer WHERE id = ?1"
-		" AND NOT EXISTS(SELECT 1 FROM image_layer WHERE layer = ?1)"
-		" AND NOT EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = ?1)"
-		" AND NOT EXISTS(SELECT 1 FROM lease_layer WHERE layer = ?1)";
+	static const char drop_blobs[] =
+		"INSERT INTO trash(kind, hex, name) SELECT 'blob', substr(digest, 8), lower(hex(randomblob(16)))"
+		" FROM blob WHERE layer = ?1 AND stored" UNHELD,
+			  delete_unheld[] = "DELETE FROM layer WHERE id = ?1" UNHELD;
 
 	for (size_t i = 0; i < candidates->count; i++) {
 		const struct layer_item *layer = &candidates->items[i];
-		int r = db_run(store->db, err, delete_unheld, "i", layer->id);
+		int r = db_run(store->db, err, drop_blobs, "i", layer->id);
 
+		if (r >= 0)
+			r = db_run(store->db, err, delete_unheld, "i", layer->id);
 		if (r < 0)
 			return r;
 		if (db_changes(store->db) == 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "graph/fetch/archive.h"
 #include "graph/ingest.h"
 
 #include <string.h>
@@ -44,10 +45,10 @@ static int end(void **state)
 static void open_source(void)
 {
 	auto_close int spool_fd = open_dir("spool", 0);
-	struct source_options options = { .path = "a.tar", .spool_fd = spool_fd };
+	struct archive_options options = { .path = "a.tar", .spool_fd = spool_fd };
 
-	assert_int_equal(source_open(&options, &source, NULL), 0);
-	assert_int_equal(source_read_image(source, 0, &image, NULL), 0);
+	assert_int_equal(archive_open(&options, &source, NULL), 0);
+	assert_int_equal(archive_read_image(source, 0, &image, NULL), 0);
 }
 
 static void begin_ingest(struct ingest *in)

@@ -319,12 +319,45 @@ static void an_artifact_is_refused_by_type(void **state)
 
 #define TYPED(media_type) "{\"mediaType\":\"" media_type "\",\"digest\":\"" DIGEST "\",\"size\":1}"
 
-static void foreign_layers_are_refused_by_number(void **state)
+/* graph/fetch/source.c refuses them, or not. */
+static void foreign_layers_pass_with_their_urls(void **state)
 {
-	refused_manifest(MANIFEST(LAYER "," TYPED(DOCKER "image.rootfs.foreign.diff.tar.gzip")),
-			 -EOPNOTSUPP, "layer 1", "non-distributable");
-	refused_manifest(MANIFEST(TYPED(OCI "layer.nondistributable.v1.tar+zstd")), -EOPNOTSUPP,
-			 "layer 0", "elsewhere");
+	const char *text = MANIFEST(LAYER
+				    ",{\"mediaType\":\"" OCI
+				    "layer.nondistributable.v1.tar+zstd\",\"digest\":\"" DIGEST
+				    "\",\"size\":7,\"urls\":[\"https://a/b\",5,\"https://c\"]}");
+	auto_oci_manifest struct oci_manifest m = { 0 };
+
+	assert_int_equal(oci_manifest_parse(text, strlen(text), "m", &m, NULL), 0);
+	assert_int_equal(m.layer_count, 2);
+	assert_null(m.layers[0].urls);
+	assert_string_equal(m.layers[1].urls[0], "https://a/b");
+	assert_string_equal(m.layers[1].urls[1], "https://c");
+	assert_null(m.layers[1].urls[2]);
+}
+
+static void types_are_found_where_nobody_says_them(void **state)
+{
+	static const struct {
+		const char *text, *type;
+	} table[] = {
+		{ "{\"manifests\":[]}", OCI "index.v1+json" },
+		{ "{\"layers\":[]}", OCI "manifest.v1+json" },
+		{ "{\"mediaType\":\"" DOCKER "distribution.manifest.list.v2+json\"}",
+		  OCI "index.v1+json" },
+		{ "{\"fsLayers\":[]}", OCI "manifest.v1+json" },
+	};
+	struct err err = { 0 };
+	const char *type;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		assert_int_equal(oci_document_type(table[i].text, strlen(table[i].text), "m", &type,
+						   NULL),
+				 0);
+		assert_string_equal(type, table[i].type);
+	}
+	assert_int_equal(oci_document_type("{}", 2, "it", &type, &err), -EINVAL);
+	assert_words(&err, "it: neither a manifest nor an index");
 }
 
 static void layers_of_unknown_types_are_refused_by_number(void **state)
@@ -567,7 +600,8 @@ int main(void)
 		cmocka_unit_test(what_could_be_read_in_two_ways_is_refused),
 		cmocka_unit_test(schema_1_is_refused_by_name),
 		cmocka_unit_test(an_artifact_is_refused_by_type),
-		cmocka_unit_test(foreign_layers_are_refused_by_number),
+		cmocka_unit_test(foreign_layers_pass_with_their_urls),
+		cmocka_unit_test(types_are_found_where_nobody_says_them),
 		cmocka_unit_test(layers_of_unknown_types_are_refused_by_number),
 		cmocka_unit_test(a_layer_without_a_type_is_taken),
 		cmocka_unit_test(what_is_no_object_is_refused),

@@ -114,12 +114,14 @@ static void other_modes_are_refused(void **state)
 	struct err err = { 0 };
 
 	assert_int_equal(progress_init(&progress, "fancy", false, &err), -EINVAL);
-	assert_words(&err, "--progress is auto, tty, plain or none, not 'fancy'");
+	assert_words(&err, "--progress is auto, tty, plain, json or none, not 'fancy'");
 }
 
 static void bars_fit_into_the_terminal(void **state)
 {
-	struct progress_bar bar = { "0123456789ab", 123456789, 987654321, false };
+	struct progress_bar bar = { .id = "0123456789ab",
+				    .done_bytes = 123456789,
+				    .total_bytes = 987654321 };
 
 	for (unsigned int columns = 40; columns < 200; columns++) {
 		auto_buf struct buf out = { 0 };

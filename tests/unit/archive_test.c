@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "graph/fetch/source.h"
+#include "graph/fetch/archive.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static int open_for(const char *path, const char *platform, struct source **ret,
 {
 	auto_close int spool_fd = -EBADF;
 	struct oci_platform wanted;
-	struct source_options options = { .path = path };
+	struct archive_options options = { .path = path };
 
 	put_dir("spool");
 	spool_fd = open_dir("spool", 0);
@@ -36,7 +36,7 @@ static int open_for(const char *path, const char *platform, struct source **ret,
 		assert_int_equal(oci_platform_parse(platform, &wanted, NULL), 0);
 		options.platform = &wanted;
 	}
-	return source_open(&options, ret, err);
+	return archive_open(&options, ret, err);
 }
 
 static struct source *opened(const char *path)
@@ -66,7 +66,7 @@ static void refused_image(struct source *source, size_t index, int code, const c
 {
 	struct source_image image = { .layer_count = 4711 };
 	struct err err = { 0 };
-	int r = source_read_image(source, index, &image, &err);
+	int r = archive_read_image(source, index, &image, &err);
 
 	if (r != code)
 		fail_msg("gave %d (%s), not %d", r, err.text, code);
@@ -80,7 +80,7 @@ static struct source_image image_of(struct source *source, size_t index)
 	struct source_image image;
 	struct err err = { 0 };
 
-	if (source_read_image(source, index, &image, &err) < 0)
+	if (archive_read_image(source, index, &image, &err) < 0)
 		fail_msg("%s", err.text);
 	return image;
 }
@@ -140,10 +140,10 @@ static void a_docker_archive_is_read(void **state)
 	kit_docker_archive("a.tar", "[\"x:1\",\"quay.io/y:2\",\"x:1\"]", two_layers, &id);
 	source = opened("a.tar");
 	assert_string_equal(source_name(source), "docker-archive:a.tar");
-	assert_int_equal(source_count(source), 1);
-	assert_false(source_is_layout(source));
-	assert_string_equal(source_entry_name(source, 0), "x:1");
-	assert_int_equal(source_is_best(source, 0, NULL), 1);
+	assert_int_equal(archive_count(source), 1);
+	assert_false(archive_is_layout(source));
+	assert_string_equal(archive_entry_name(source, 0), "x:1");
+	assert_int_equal(archive_is_best(source, 0, NULL), 1);
 	image = image_of(source, 0);
 	assert_string_equal(image.config_digest.text, id.text);
 	assert_string_equal(image.manifest_digest.text, "");
@@ -205,9 +205,9 @@ static void an_archive_may_be_compressed_or_come_through_a_pipe(void **state)
 		assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 		assert_int_equal(write_full(ends[1], bytes.data, bytes.len), 0);
 		assert_int_equal(close(ends[1]), 0);
-		assert_int_equal(source_open(&(struct source_options){ .fd = ends[0],
-								       .spool_fd = spool_fd },
-					     &piped, NULL),
+		assert_int_equal(archive_open(&(struct archive_options){ .fd = ends[0],
+									 .spool_fd = spool_fd },
+					      &piped, NULL),
 				 0);
 		assert_int_equal(close(ends[0]), 0);
 		again = image_of(piped, 0);
@@ -332,9 +332,9 @@ static void several_images_of_an_archive_are_entries(void **state)
 	tar_put_end(&tar);
 	put_bytes("a.tar", &tar);
 	source = opened("a.tar");
-	assert_int_equal(source_count(source), 3);
-	assert_string_equal(source_entry_name(source, 1), "b:1");
-	assert_string_equal(source_entry_name(source, 2), "");
+	assert_int_equal(archive_count(source), 3);
+	assert_string_equal(archive_entry_name(source, 1), "b:1");
+	assert_string_equal(archive_entry_name(source, 2), "");
 	image = image_of(source, 1);
 	assert_string_equal(image.names[0], "b:1");
 	assert_int_equal(image.layer_count, 0);
@@ -501,8 +501,8 @@ static void the_oldest_docker_save_is_read(void **state)
 	tar_put_end(&tar);
 	put_bytes("old.tar", &tar);
 	source = opened("old.tar");
-	assert_int_equal(source_count(source), 1);
-	assert_string_equal(source_entry_name(source, 0), "old/app:v1");
+	assert_int_equal(archive_count(source), 1);
+	assert_string_equal(archive_entry_name(source, 0), "old/app:v1");
 	image = image_of(source, 0);
 	assert_string_equal(image.names[0], "old/app:v1");
 	assert_int_equal(image.layer_count, 2);
@@ -514,6 +514,8 @@ static void the_oldest_docker_save_is_read(void **state)
 static void documents_that_are_none_are_refused(void **state)
 {
 	put_file("d/manifest.json", "{}");
+	refused_open("d", -EINVAL, "manifest.json: neither a manifest nor an index");
+	put_file("d/manifest.json", "7");
 	refused_open("d", -EBADMSG, "manifest.json: not an array");
 	put_file("d/manifest.json", "[");
 	refused_open("d", -EINVAL, "manifest.json");
@@ -552,17 +554,17 @@ static void a_layout_is_read_as_directory_and_as_archive(void **state)
 
 		(void)snprintf(blobs[0], 100, "blobs/sha256/%s", digest_hex(&id));
 		(void)snprintf(blobs[1], 100, "blobs/sha256/%s", digest_hex(&manifest));
-		(void)snprintf(blobs[2], 100, "%s", image.layers[0].member);
-		(void)snprintf(blobs[3], 100, "%s", image.layers[1].member);
+		(void)snprintf(blobs[2], 100, "blobs/sha256/%s", digest_hex(&image.layers[0].blob));
+		(void)snprintf(blobs[3], 100, "blobs/sha256/%s", digest_hex(&image.layers[1].blob));
 		tar_of_directory("l.tar", "l", names);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
 		auto_source struct source *source = opened(paths[i]);
 		auto_source_image struct source_image image = image_of(source, 0);
 
-		assert_true(source_is_layout(source));
-		assert_int_equal(source_count(source), 1);
-		assert_string_equal(source_entry_name(source, 0), "v1");
+		assert_true(archive_is_layout(source));
+		assert_int_equal(archive_count(source), 1);
+		assert_string_equal(archive_entry_name(source, 0), "v1");
 		assert_string_equal(image.config_digest.text, id.text);
 		assert_string_equal(image.manifest_digest.text, manifest.text);
 		assert_string_equal(image.manifest_media_type, OCI_MANIFEST_TYPE);
@@ -591,8 +593,8 @@ static void names_of_entries_are_references_or_tags(void **state)
 	kit_oci_image("l", &index, "", two_layers, &id, &manifest);
 	kit_oci_index("l", &index);
 	source = opened("l");
-	assert_int_equal(source_count(source), 3);
-	assert_string_equal(source_entry_name(source, 1), "docker.io/library/x:v2");
+	assert_int_equal(archive_count(source), 3);
+	assert_string_equal(archive_entry_name(source, 1), "docker.io/library/x:v2");
 	a = image_of(source, 0);
 	b = image_of(source, 1);
 	c = image_of(source, 2);
@@ -635,7 +637,7 @@ static void an_index_gives_the_platform_that_is_wanted(void **state)
 	image = image_of(arm, 0);
 	assert_string_equal(image.config_digest.text, id.text);
 	assert_int_equal(open_for("l", "linux/mips", &mips, NULL), 0);
-	assert_int_equal(source_read_image(mips, 0, &image, &err), -ENOENT);
+	assert_int_equal(archive_read_image(mips, 0, &image, &err), -ENOENT);
 	assert_words(&err, "linux/mips");
 	assert_words(&err, "it holds: windows/amd64, linux/amd64");
 }
@@ -655,11 +657,11 @@ static void entries_of_one_name_are_one_image_for_several_platforms(void **state
 		      &manifest);
 	kit_oci_index("l", &index);
 	assert_int_equal(open_for("l", "linux/amd64", &source, NULL), 0);
-	assert_int_equal(source_is_best(source, 0, NULL), 0);
-	assert_int_equal(source_is_best(source, 1, NULL), 1);
-	assert_int_equal(source_is_best(source, 2, NULL), 1);
+	assert_int_equal(archive_is_best(source, 0, NULL), 0);
+	assert_int_equal(archive_is_best(source, 1, NULL), 1);
+	assert_int_equal(archive_is_best(source, 2, NULL), 1);
 	assert_int_equal(open_for("l", "linux/mips", &mips, NULL), 0);
-	assert_int_equal(source_is_best(mips, 0, &err), -ENOENT);
+	assert_int_equal(archive_is_best(mips, 0, &err), -ENOENT);
 	assert_words(&err, "linux/arm64, linux/amd64");
 }
 
@@ -764,13 +766,14 @@ static void with_both_kinds_the_manifest_comes_from_the_index(void **state)
 
 		plain = image_of(layout, 0);
 	}
-	(void)buf_printf(
-		&docker,
-		"[{\"Config\":\"blobs/sha256/%s\",\"RepoTags\":[\"x:1\"],\"Layers\":[\"%s\",\"%s\"]}]",
-		digest_hex(&id), plain.layers[0].member, plain.layers[1].member);
+	(void)buf_printf(&docker,
+			 "[{\"Config\":\"blobs/sha256/%s\",\"RepoTags\":[\"x:1\"],"
+			 "\"Layers\":[\"blobs/sha256/%s\",\"blobs/sha256/%s\"]}]",
+			 digest_hex(&id), digest_hex(&plain.layers[0].blob),
+			 digest_hex(&plain.layers[1].blob));
 	put_bytes("l/manifest.json", &docker);
 	source = opened("l");
-	assert_false(source_is_layout(source));
+	assert_false(archive_is_layout(source));
 	image = image_of(source, 0);
 	assert_string_equal(image.manifest_digest.text, manifest.text);
 	assert_string_equal(image.names[0], "x:1");
