@@ -10,6 +10,7 @@
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
 #   make bench            commands and unpacking beside others' (needs root; makes 4 GB of images, once)
+#   make bench-pull       pulls from a registry on loopback beside podman, docker and ctr: a table for README
 #   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir,
 #                         libexecdir, includedir
 #   make setup            installs what building and testing need
@@ -23,7 +24,7 @@
 #   JOBS=2                                  make check: test programs side by side
 #   FUZZ="tar pax ..." SECONDS=600          make fuzz: only these, CPU time for each; MERGE=1 then makes
 #                                           their tests/fuzz/corpus anew, of what was found
-#   BENCH="tests/bench/x ..." ARGS="..."    make bench: only these; arguments for them
+#   BENCH="tests/bench/x ..." ARGS="..."    make bench: only these; arguments for them, or for make bench-pull
 #   V=1                                     shows the commands
 #   STATIC=                                 the program linked with shared libraries only
 #   CC, CFLAGS, CPPFLAGS, LDFLAGS           yours, added after ours
@@ -109,7 +110,7 @@ unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 fuzz_tests := $(patsubst %.c,$(B)/%,$(fuzz_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench \
+.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench bench-pull \
 	install setup lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -132,7 +133,7 @@ help:
 # anything is compiled.
 setup_for := $(if $(filter check check-unit check-integration check-fuzz,$(MAKECMDGOALS)),--build --test) \
 	$(if $(filter fuzz,$(MAKECMDGOALS)),--build --fuzz) \
-	$(if $(filter lint%,$(MAKECMDGOALS)),--build --lint) $(if $(filter bench,$(MAKECMDGOALS)),--build --bench)
+	$(if $(filter lint%,$(MAKECMDGOALS)),--build --lint) $(if $(filter bench bench-pull,$(MAKECMDGOALS)),--build --bench)
 setup_for := $(strip $(setup_for))
 $(B)/flags: FORCE
 	@$(if $(setup_for),scripts/setup $(setup_for))
@@ -271,8 +272,12 @@ lint-tidy: $(B)/flags
 	@echo "clang-tidy: ok"
 
 BENCH ?= tests/bench/containers tests/bench/unpack
+bench_ours = BUILD=$(CURDIR)/$(B) OVERLAID=$(CURDIR)/$(B)/overlaid
 bench: all $(tools)
-	@set -e; for b in $(BENCH); do BUILD=$(CURDIR)/$(B) OVERLAID=$(CURDIR)/$(B)/overlaid "$$b" $(ARGS); done
+	@set -e; for b in $(BENCH); do $(bench_ours) "$$b" $(ARGS); done
+
+bench-pull: all $(tools)
+	@$(bench_ours) tests/bench/unpack --images "nginx python node big" --contestants pulls --table $(ARGS)
 
 # ---- installing ----
 

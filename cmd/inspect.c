@@ -60,10 +60,10 @@ static struct json *root_fs(const char *const *layers, size_t count)
 			ids);
 }
 
-/* "repo@digest" for each repository the image is known in, and references that are digests. */
+/* "repo@digest" for each repository the image is known in: as it was pulled, else by its manifest. */
 static struct json *repo_digests(const struct overlaid_image *image)
 {
-	struct json *digests = json_new_array();
+	struct json *digests = familiar_names(image->digests, image->digest_count);
 	char last[300] = "";
 
 	for (size_t i = 0; i < image->reference_count; i++) {
@@ -73,9 +73,10 @@ static struct json *repo_digests(const struct overlaid_image *image)
 
 		if (overlaid_reference_parse(image->references[i], &parsed, NULL) < 0)
 			continue;
-		digest = parsed.digest[0] ? parsed.digest : image->manifest_digest;
+		digest = digest_in(image, parsed.repository);
 		/* References are sorted, so those of one repository stand together. */
-		if (!digest[0] || (strcmp(last, parsed.familiar) == 0 && !parsed.digest[0]))
+		if (digest != image->manifest_digest || !digest[0] ||
+		    strcmp(last, parsed.familiar) == 0)
 			continue;
 		(void)snprintf(last, sizeof(last), "%s", parsed.familiar);
 		(void)buf_printf(&text, "%s@%s", parsed.familiar, digest);

@@ -69,8 +69,9 @@ void progress_draw_bar(const struct progress_bar *bar, unsigned int columns, str
 	struct short_text done = format_size(bar->done_bytes, 4);
 	struct short_text total = format_size(bar->total_bytes, 4);
 	struct short_text rate = format_size(bar->rate, 4);
-	const char *doing = bar->downloading ? "Downloading" : "Extracting";
-	bool rated = bar->downloading && bar->rate;
+	static const char *const words[] = { "Extracting", "Downloading", "Downloaded" };
+	const char *doing = words[bar->doing];
+	bool rated = bar->doing == BAR_DOWNLOADING && bar->rate;
 	size_t used = strlen(bar->id) + strlen(doing) + strlen(":  [] /") + strlen(done.text) +
 		      strlen(total.text) + 1 + (rated ? strlen(rate.text) + strlen(" /s") : 0);
 	size_t width = columns > used ? columns - used : 0;
@@ -207,11 +208,13 @@ static void move_bar(struct progress_bar *bar, const struct overlaid_progress *e
 		bar->first_bytes = event->done_bytes;
 	}
 	/* It is unpacked while it comes: that shows once it is here. */
-	if (event->event == OVERLAID_EVENT_LAYER_PROGRESS && bar->downloading)
+	if (event->event == OVERLAID_EVENT_LAYER_PROGRESS && bar->doing == BAR_DOWNLOADING)
 		return;
 	bar->done_bytes = event->done_bytes;
 	bar->total_bytes = event->total_bytes;
-	bar->downloading = download && event->done_bytes < event->total_bytes;
+	bar->doing = !download				    ? BAR_EXTRACTING :
+		     event->done_bytes < event->total_bytes ? BAR_DOWNLOADING :
+							      BAR_DOWNLOADED;
 	elapsed = now - bar->first_ns;
 	if (download && elapsed > REDRAW_NS && event->done_bytes > bar->first_bytes)
 		bar->rate = (uint64_t)((double)(event->done_bytes - bar->first_bytes) * 1e9 /

@@ -31,7 +31,11 @@ struct progress_bar {
 	char id[16]; /* short */
 	uint64_t done_bytes, total_bytes;
 	bool waiting;
-	bool downloading;     /* not all of it has come */
+	enum {
+		BAR_EXTRACTING,
+		BAR_DOWNLOADING,
+		BAR_DOWNLOADED, /* its turn has not come yet */
+	} doing;
 	bool said_all;	      /* plain: that all has come was told */
 	uint64_t rate;	      /* of the download, bytes a second; 0: not known yet */
 	uint64_t first_bytes; /* that were there when it began, at */

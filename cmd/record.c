@@ -112,19 +112,33 @@ static struct json *platform(const struct overlaid_image *image)
 	return text.status ? NULL : json_new_string(buf_text(&text));
 }
 
+/* As what it was pulled from that repository, else its manifest's digest; "" where there is neither. */
+const char *digest_in(const struct overlaid_image *image, const char *repository)
+{
+	size_t len = strlen(repository);
+
+	for (size_t i = 0; i < image->digest_count; i++)
+		if (strncmp(image->digests[i], repository, len) == 0 &&
+		    image->digests[i][len] == '@')
+			return image->digests[i] + len + 1;
+	return image->manifest_digest;
+}
+
 struct json *record_image(const struct overlaid_image *image, const char *reference,
 			  const struct record_style *style)
 {
 	struct overlaid_reference parsed = { .familiar = "<none>" };
-	const char *digest = image->manifest_digest;
+	const char *digest;
 	struct json *record = json_new_object();
 	uint64_t shared = image->bytes > image->unique_bytes ? image->bytes - image->unique_bytes :
 							       0;
 
+	/* One that was pulled by its digest only has a repository, and no tag. */
+	if (!reference && image->reference_count == 0 && image->digest_count)
+		reference = image->digests[0];
 	if (reference && overlaid_reference_parse(reference, &parsed, NULL) < 0)
 		(void)snprintf(parsed.familiar, sizeof(parsed.familiar), "%s", reference);
-	if (parsed.digest[0])
-		digest = parsed.digest;
+	digest = parsed.digest[0] ? parsed.digest : digest_in(image, parsed.repository);
 	record = json_set(record, "Repository", json_new_string(parsed.familiar));
 	record = json_set(record, "Tag", json_new_string(parsed.tag[0] ? parsed.tag : "<none>"));
 	record = json_set(record, "Digest", json_new_string(digest[0] ? digest : "<none>"));

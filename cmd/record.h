@@ -20,6 +20,9 @@ struct record_style {
 	int64_t now;   /* seconds since 1970 */
 };
 
+/* The digest by which the image is known in that repository (normalised), the image's; "": none. */
+const char *digest_in(const struct overlaid_image *image, const char *repository);
+
 /* One row of `images`: the image under one of its references, or (NULL) under none. */
 struct json *record_image(const struct overlaid_image *image, const char *reference,
 			  const struct record_style *style);

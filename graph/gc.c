@@ -10,6 +10,7 @@
 #include "driver/base/fd.h"
 #include "driver/mount.h"
 #include "driver/tree.h"
+#include "graph/fetch/partial.h"
 #include "graph/handle.h"
 #include "graph/store/db.h"
 #include "graph/store/layer.h"
@@ -219,6 +220,31 @@ static int collect_snapshot_dir(void *arg, const char *name)
 				  "SELECT 1 FROM snapshot WHERE uid = ?");
 }
 
+struct partials {
+	struct collector *collector;
+	int dir_fd, r;
+};
+
+static bool collect_partial(void *arg, const char *name, int64_t bytes)
+{
+	struct partials *p = arg;
+
+	if (p->r == 0)
+		p->r = report_in_root(p->collector, "partial", name,
+				      "download that nobody has gone on with for a week",
+				      p->dir_fd);
+	return p->r == 0 && !p->collector->dry_run;
+}
+
+static int collect_partials(struct collector *c)
+{
+	auto_close int dir_fd = open_or_make_dir_at(c->store->root_fd, "partial", 0700, c->err);
+	struct partials p = { .collector = c, .dir_fd = dir_fd };
+	int r = dir_fd < 0 ? dir_fd : partial_sweep(dir_fd, collect_partial, &p, c->err);
+
+	return r < 0 ? r : p.r;
+}
+
 static int report_trash(void *arg, const char *name)
 {
 	struct collector *c = arg;
@@ -273,7 +299,7 @@ static int collect_directories(struct collector *c)
 		if (r != 0)
 			return r;
 	}
-	return 0;
+	return collect_partials(c);
 }
 
 int overlaid_gc(struct overlaid *o, unsigned int flags,
