@@ -298,13 +298,14 @@ static int send(struct journey *j, struct http_response *ret, enum http_trouble 
 	return r;
 }
 
-/* A server that may be asked in either way, and does not speak TLS. */
-static bool is_plain_server(struct client *c, int code, enum http_trouble trouble)
+/* A server that may be asked in either way, and cannot be had by TLS: plain HTTP is tried, and kept to
+ * where that works. A certificate that is not right is an answer. */
+static bool try_plain(struct client *c, enum http_trouble trouble)
 {
-	if (atomic_load(&c->settled) || atomic_load(&c->plain))
+	if (atomic_load(&c->settled) || trouble == HTTP_LASTING)
 		return false;
-	return trouble == HTTP_NO_TLS ||
-	       (code == -ECONNREFUSED && !strrchr(c->endpoint->host, ':'));
+	atomic_store(&c->plain, !atomic_load(&c->plain));
+	return atomic_load(&c->plain);
 }
 
 /* Where the answer leads to: 1 and j->url is it; 0: nowhere. */
@@ -367,8 +368,7 @@ static int step(struct journey *j, struct http_response *ret, enum http_trouble 
 	struct err why = { "" };
 	int r = send(j, ret, trouble, &why);
 
-	if (r < 0 && is_plain_server(j->client, r, *trouble)) {
-		atomic_store(&j->client->plain, true);
+	if (r < 0 && try_plain(j->client, *trouble)) {
 		r = start(j, err);
 		return r < 0 ? r : -EAGAIN;
 	}
