@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* login, logout: credentials for registries. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <termios.h>
@@ -45,21 +46,38 @@ static int read_line(struct buf *line, struct err *err)
 	return 0;
 }
 
+/* The terminal as it was, for a signal that ends us while it is quiet. */
+static struct termios terminal_before;
+
+static void end_by_signal(int number)
+{
+	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal_before);
+	(void)signal(number, SIG_DFL);
+	(void)raise(number);
+}
+
+static void hide_typing(bool hide)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct termios quiet = terminal_before;
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		(void)signal(numbers[i], hide ? end_by_signal : SIG_DFL);
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, hide ? &quiet : &terminal_before);
+}
+
 static int ask(const char *question, bool secret, struct buf *answer, struct err *err)
 {
-	struct termios before, quiet;
-	bool hide = secret && tcgetattr(STDIN_FILENO, &before) == 0;
+	bool hide = secret && tcgetattr(STDIN_FILENO, &terminal_before) == 0;
 	int r;
 
 	(void)fprintf(stderr, "%s: ", question);
-	if (hide) {
-		quiet = before;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-	}
+	if (hide)
+		hide_typing(true);
 	r = read_line(answer, err);
 	if (hide) {
-		(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+		hide_typing(false);
 		(void)fputc('\n', stderr);
 	}
 	return r;

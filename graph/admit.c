@@ -95,9 +95,9 @@ static int publish_blobs(struct ingest *in, const struct source_image *image, st
 
 /* Gives the blob its name in the store, where the source has it and its lock can be had without
  * waiting: we hold locks of layers (store.h). 1: it has it now. */
-static int keep_blob(struct ingest *in, struct store_locks *locks, const struct source_layer *layer,
-		     struct err *err)
+static int keep_blob(struct ingest *in, struct store_locks *locks, size_t place, struct err *err)
 {
+	const struct source_layer *layer = &in->image->layers[place];
 	struct store *store = in->handle->store;
 	auto_close int fd = in->source->ops->open_blob(in->source, layer);
 	int r;
@@ -106,13 +106,14 @@ static int keep_blob(struct ingest *in, struct store_locks *locks, const struct 
 		return fd == -ENODATA ? 0 :
 		       fd < 0	      ? fail(err, fd, "blob %s: %m", layer->blob.text) :
 					0;
-	/* A tar that is not compressed has its layer's name, and that lock is ours. */
-	r = digest_equal(&layer->blob, &layer->diff_id) ?
+	/* A tar that is not compressed has its layer's name, whose lock may be ours. */
+	r = digest_equal(&layer->blob, &layer->diff_id) && in->plain_at[place]->ours ?
 		    0 :
 		    store_lock_object(locks, digest_hex(&layer->blob), STORE_LOCK_TRY, err);
 	if (r >= 0)
 		r = blob_adopt(store, fd, &layer->blob, in->synced, err);
-	return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+	/* -ENOENT: on a filesystem without unnamed files, one that has no name cannot get one. */
+	return r == -EAGAIN || r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
 /* kept[i]: the blob of layer i is in blobs/. */
@@ -121,7 +122,7 @@ static int keep_blobs(struct ingest *in, struct store_locks *locks, bool *kept, 
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < in->image->layer_count; i++) {
-		r = keep_blob(in, locks, &in->image->layers[i], err);
+		r = keep_blob(in, locks, i, err);
 		kept[i] = r > 0;
 	}
 	return r;

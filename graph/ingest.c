@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "driver/base/fd.h"
@@ -492,10 +493,6 @@ static int apply_layer(struct extraction *x, struct ingest_layer *layer, int dir
 	auto_close int tree_fd = open_or_make_dir_at(dir_fd, "diff", 0755, err);
 	int r = tree_fd < 0 ? tree_fd : source_open_layer(x->in->source, layer->from, &stream, err);
 
-	if (r >= 0 && layer->from->blob.text[0] &&
-	    strncmp(layer->from->blob.text, "sha256:", 7) != 0)
-		r = fail(err, -EOPNOTSUPP, "its blob %s: layers are verified by sha256 only",
-			 layer->from->blob.text);
 	if (r >= 0 && beneath)
 		r = stack_new(beneath, count, x->xattrs, &parent, err);
 	options.parent = parent;
@@ -556,19 +553,42 @@ static int extract_layer(size_t index, void *arg, const atomic_bool *cancelled, 
 	return 0;
 }
 
+/* One bound layer, as a job. */
+struct bound_job {
+	struct extraction extraction;
+	struct ingest_layer *layer;
+	int dir_fd;
+	const struct stack_layer *beneath;
+	size_t count;
+};
+
+static int extract_bound(size_t index, void *arg, const atomic_bool *cancelled, struct err *err)
+{
+	struct bound_job *job = arg;
+
+	return apply_layer(&job->extraction, job->layer, job->dir_fd, job->beneath, job->count,
+			   cancelled, err);
+}
+
 int ingest_extract_bound(struct ingest *in, struct ingest_layer *layer,
 			 const struct stack_layer *beneath, size_t count, struct err *err)
 {
-	struct extraction x = { .in = in, .lock = PTHREAD_MUTEX_INITIALIZER };
 	auto_close int dir_fd = open_or_make_dir_at(in->staging.fd, digest_hex(&layer->key), 0700,
 						    err);
-	int r = dir_fd < 0 ? dir_fd : probe_xattrs(in->handle->store->staging_fd, &x.xattrs, err);
+	struct bound_job job = { .extraction = { .in = in, .lock = PTHREAD_MUTEX_INITIALIZER },
+				 .layer = layer,
+				 .dir_fd = dir_fd,
+				 .beneath = beneath,
+				 .count = count };
+	int r = dir_fd < 0 ?
+			dir_fd :
+			probe_xattrs(in->handle->store->staging_fd, &job.extraction.xattrs, err);
 
 	if (r >= 0)
-		r = make_workers(&x, 1, err);
+		r = make_workers(&job.extraction, 1, err);
 	if (r >= 0)
-		r = apply_layer(&x, layer, dir_fd, beneath, count, NULL, err);
-	release_workers(&x);
+		r = pool_run(1, 1, extract_bound, &job, err);
+	release_workers(&job.extraction);
 	if (r >= 0)
 		r = count_layer(in, layer, layer->applied.bytes, layer->applied.entries, err);
 	if (r >= 0)
@@ -605,19 +625,58 @@ static int run_extraction(struct extraction *x, size_t count, struct err *err)
 	return r;
 }
 
+/* What can be told before a byte was read. */
+static int check_blob(const struct ingest *in, const struct source_layer *layer, struct err *err)
+{
+	uint64_t most = in->handle->limits.layer.bytes;
+
+	if (layer->blob.text[0] && strncmp(layer->blob.text, "sha256:", 7) != 0)
+		return fail(err, -EOPNOTSUPP,
+			    "layer %s: its blob %s: layers are verified by sha256 only",
+			    layer->diff_id.text, layer->blob.text);
+	if (layer->size > 0 && most && (uint64_t)layer->size > most)
+		return fail(err, -EFBIG,
+			    "layer %s: its blob alone has %lld bytes, more than the %llu that are "
+			    "allowed" APPLY_LIMIT_WORDS("layer-bytes"),
+			    layer->diff_id.text, (long long)layer->size, (unsigned long long)most);
+	return 0;
+}
+
+/* What comes from elsewhere needs room for itself, and then for what is in it. */
+static int check_room(const struct ingest *in, uint64_t bytes, struct err *err)
+{
+	struct statvfs fs;
+	uint64_t room;
+
+	if (fstatvfs(in->staging.fd, &fs) < 0)
+		return 0;
+	room = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return bytes <= room ? 0 :
+			       fail(err, -ENOSPC,
+				    "%llu bytes are to be downloaded, and %s has room for %llu",
+				    (unsigned long long)bytes, in->handle->store->root_path,
+				    (unsigned long long)room);
+}
+
 /* Says to the source what will be read. */
 static int expect_layers(struct ingest *in, struct ingest_layer *const *jobs, size_t count,
 			 struct err *err)
 {
 	auto_free const struct source_layer **layers = calloc(count, sizeof(*layers));
+	uint64_t bytes = 0;
+	int r = 0;
 
-	if (!in->source->ops->expect)
-		return 0;
 	if (!layers)
 		return fail_oom(err);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; r >= 0 && i < count; i++) {
 		layers[i] = jobs[i]->from;
-	return in->source->ops->expect(in->source, layers, count, err);
+		bytes += layers[i]->size > 0 ? (uint64_t)layers[i]->size : 0;
+		r = check_blob(in, layers[i], err);
+	}
+	if (r < 0 || !in->source->ops->expect)
+		return r;
+	r = check_room(in, bytes, err);
+	return r < 0 ? r : in->source->ops->expect(in->source, layers, count, err);
 }
 
 static int extract_ours(struct ingest *in, struct err *err)

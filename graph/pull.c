@@ -84,7 +84,7 @@ struct here {
 	bool found;
 	char id[DIGEST_TEXT_MAX], manifest[DIGEST_TEXT_MAX];
 	size_t layers;
-	const struct pulling *pulling;
+	const struct oci_platform *platform; /* that it must be for; NULL: any */
 	const char *wanted; /* "repository@digest", to look for among its digests; or NULL */
 	bool has_digest;
 };
@@ -98,7 +98,7 @@ static int note_here(void *arg, const struct overlaid_image *image)
 	(void)snprintf(have.architecture, sizeof(have.architecture), "%s", image->architecture);
 	(void)snprintf(have.variant, sizeof(have.variant), "%s", image->variant);
 	/* One for another platform than was asked for is another image. */
-	if (h->pulling->pull->platform && oci_platform_match(&h->pulling->platform, &have) == 0)
+	if (h->platform && oci_platform_match(h->platform, &have) == 0)
 		return 0;
 	h->found = true;
 	h->layers = image->layer_count;
@@ -109,13 +109,13 @@ static int note_here(void *arg, const struct overlaid_image *image)
 	return 0;
 }
 
-static int look_here(struct pulling *p, const char *reference, const char *wanted, struct here *ret,
-		     struct err *err)
+static int look_here(struct pulling *p, const char *reference, const struct oci_platform *platform,
+		     const char *wanted, struct here *ret, struct err *err)
 {
 	struct image_name image = { 0 };
 	int r = image_resolve(p->o->store, reference, &image, err);
 
-	*ret = (struct here){ .pulling = p, .wanted = wanted };
+	*ret = (struct here){ .platform = platform, .wanted = wanted };
 	if (r == -ENOENT)
 		return 0;
 	return r < 0 ? r : image_list(p->o->store, image.id, note_here, ret, err);
@@ -170,7 +170,8 @@ static int fetch(struct pulling *p, const struct overlaid_reference *ref, const 
 	struct overlaid_pulled pulled = { .reference = reference };
 	int r = registry_read_image(p->source, &image, &named, err);
 
-	if (r >= 0 && ref->tag[0])
+	/* A digest says which image; a tag beside it is words, as docker and podman have it. */
+	if (r >= 0 && !ref->digest[0])
 		r = references_add(&refs, reference, err);
 	if (r >= 0 && asprintf(&named_digest, "%s@%s", ref->repository, named.text) < 0) {
 		named_digest = NULL;
@@ -196,15 +197,19 @@ static int is_current(struct pulling *p, const struct overlaid_reference *ref,
 		      struct err *err)
 {
 	auto_free char *wanted = NULL;
+	struct oci_platform host;
 	int r = registry_resolve(p->source, ret_named, err);
 
 	if (r < 0)
 		return r;
+	/* Of an index that was pulled for another platform, this machine's is not here. */
+	oci_platform_host(&host);
 	if (asprintf(&wanted, "%s@%s", ref->repository, ret_named->text) < 0) {
 		wanted = NULL;
 		return fail_oom(err);
 	}
-	r = look_here(p, reference, wanted, here, err);
+	r = look_here(p, reference, p->options.platform ? p->options.platform : &host, wanted, here,
+		      err);
 	return r < 0 ? r : here->found && here->has_digest;
 }
 
@@ -218,7 +223,7 @@ static int pull_reference(struct pulling *p, const struct overlaid_reference *re
 	int r;
 
 	reference_text(ref, reference);
-	r = look_here(p, reference, NULL, &here, err);
+	r = look_here(p, reference, p->options.platform, NULL, &here, err);
 	if (r < 0)
 		return r;
 	if (here.found && (policy == OVERLAID_PULL_MISSING || policy == OVERLAID_PULL_NEVER))
@@ -293,8 +298,12 @@ static int pull_all_tags(struct pulling *p, struct err *err)
 static int pull_repository(struct pulling *p, struct overlaid_reference *ref, struct err *err)
 {
 	auto_source struct source *source = NULL;
-	int r = registry_open(&p->options, ref->repository, &source, err);
+	char reference[REFERENCE_TEXT_MAX];
+	int r;
 
+	reference_text(ref, reference);
+	r = registry_open(&p->options, ref->repository,
+			  p->pull->all_tags ? ref->repository : reference, &source, err);
 	if (r < 0)
 		return r;
 	p->source = source;
@@ -482,6 +491,16 @@ int overlaid_pull(struct overlaid *o, const struct overlaid_pull *pull, overlaid
 
 #define LOGIN_STANDARD "docker.io"
 
+/* "https://HOST/v2/" means HOST, to people; the caller's. NULL: out of memory. */
+static char *registry_name(const char *name)
+{
+	const char *host = name ? name : LOGIN_STANDARD;
+	const char *scheme = strstr(host, "://");
+
+	host = scheme ? scheme + 3 : host;
+	return strndup(host, strcspn(host, "/"));
+}
+
 int overlaid_login(const struct overlaid_registry *registry, const char *name, char **ret_file,
 		   struct err *err)
 {
@@ -489,18 +508,18 @@ int overlaid_login(const struct overlaid_registry *registry, const char *name, c
 	auto_registries struct registries *registries = NULL;
 	auto_credentials struct credentials given = { 0 };
 	struct registry_options options = { 0 };
-	int r = credentials_parse(registry->user_password, &given, err);
+	auto_free char *host = registry_name(name);
+	int r = host ? credentials_parse(registry->user_password, &given, err) : fail_oom(err);
 
-	name = name ? name : LOGIN_STANDARD;
 	if (r >= 0)
 		r = registries_open(&trust, &registries, err);
 	if (r < 0)
 		return r;
 	set_client(registry, &options);
 	options.registries = registries;
-	r = registry_login(&options, name, err);
+	r = registry_login(&options, host, err);
 	return r < 0 ? r :
-		       credentials_store(registry->authfile, name, given.user, given.secret,
+		       credentials_store(registry->authfile, host, given.user, given.secret,
 					 ret_file, err);
 }
 
@@ -508,14 +527,13 @@ int overlaid_login_user(const struct overlaid_registry *registry, const char *na
 			struct err *err)
 {
 	auto_credentials struct credentials found = { 0 };
-	int r;
+	auto_free char *host = registry_name(name);
+	int r = host ? credentials_find(registry->authfile, host, "", &found, err) : fail_oom(err);
 
-	name = name ? name : LOGIN_STANDARD;
-	r = credentials_find(registry->authfile, name, "", &found, err);
 	if (r < 0)
 		return r;
 	if (r == 0 || !found.user)
-		return fail(err, -ENOENT, "not logged in to %s", name);
+		return fail(err, -ENOENT, "not logged in to %s", host);
 	*ret_user = take_ptr(found.user);
 	return 0;
 }
@@ -523,7 +541,9 @@ int overlaid_login_user(const struct overlaid_registry *registry, const char *na
 int overlaid_logout(const struct overlaid_registry *registry, const char *name, char **ret_file,
 		    struct err *err)
 {
-	int r = credentials_forget(registry->authfile, name, ret_file, err);
+	auto_free char *host = name ? registry_name(name) : NULL;
+	int r = name && !host ? fail_oom(err) :
+				credentials_forget(registry->authfile, host, ret_file, err);
 
 	if (r == 0)
 		return fail(err, -ENOENT, "not logged in to %s", name ? name : "any registry");

@@ -12,6 +12,7 @@
 #include "graph/fetch/registries.h"
 
 #define EXPIRES_STANDARD 60 /* seconds, of a token that does not say */
+#define EXPIRES_MAX	 86400
 #define REDIRECTS_MAX	 5
 
 struct auth {
@@ -253,7 +254,8 @@ static int check_realm(const char *realm, const char *registry_url, struct err *
 	const char *host = origin ? strstr(origin, "://") : NULL;
 
 	if (!host)
-		return fail(err, -EPROTO, "its token server \"%.200s\" is no URL", realm);
+		return fail(err, -EPROTO, "its token server \"%.*s\" is no URL",
+			    (int)(strcspn(realm, "?") < 200 ? strcspn(realm, "?") : 200), realm);
 	if (strncmp(origin, "https://", 8) == 0)
 		return 0;
 	if (strncmp(origin, "http://", 7) == 0 &&
@@ -419,6 +421,11 @@ static int get_token(struct auth *auth, const struct challenge *c, const char *r
 	AUTO(token_request_release) struct token_request t = { 0 };
 	auto_http_response struct http_response response = { 0 };
 	auto_free char *words = http_url_words(c->realm);
+	auto_free char *here = http_origin(registry_url), *there = http_origin(c->realm);
+	const struct http_trust elsewhere = { .skip_verify = trust && trust->skip_verify,
+					      .authorities = trust ? trust->authorities : NULL,
+					      .authorities_len = trust ? trust->authorities_len :
+									 0 };
 	int64_t seconds = 0;
 	char *header;
 	int r = check_realm(c->realm, registry_url, err);
@@ -427,7 +434,9 @@ static int get_token(struct auth *auth, const struct challenge *c, const char *r
 		r = build_token_request(auth, c, &t, err);
 	if (r < 0)
 		return r;
-	r = ask(auth, &t, trust, cancelled, &response, trouble, err);
+	/* The registry's client certificate is not shown to another server. */
+	r = ask(auth, &t, here && there && strcmp(here, there) == 0 ? trust : &elsewhere, cancelled,
+		&response, trouble, err);
 	if (r >= 0)
 		r = judge(auth, &response, trouble, err);
 	if (r >= 0) {
@@ -438,7 +447,9 @@ static int get_token(struct auth *auth, const struct challenge *c, const char *r
 		return err_prefix(err, r, "token server %s", words ? words : "");
 	forget(&auth->header);
 	auth->header = header;
-	auth->until = now() + (seconds > 0 ? seconds : EXPIRES_STANDARD);
+	if (seconds <= 0 || seconds > EXPIRES_MAX)
+		seconds = seconds <= 0 ? EXPIRES_STANDARD : EXPIRES_MAX;
+	auth->until = now() + seconds;
 	return 0;
 }
 

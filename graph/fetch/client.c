@@ -190,7 +190,7 @@ static int start(struct journey *j, struct err *err)
 {
 	const struct endpoint *e = j->client->endpoint;
 	const char *scheme = atomic_load(&j->client->plain) ? "http" : "https";
-	bool whole = strstr(j->request->path, "://") != NULL;
+	bool whole = j->request->path[0] != '/';
 
 	free(j->url);
 	free(j->home);

@@ -22,7 +22,8 @@ enum state { QUEUED, RUNNING, DONE, FAILED };
 struct blob {
 	const struct source_layer *layer;
 	struct partial partial;
-	bool kept; /* begun in an earlier process */
+	bool kept;	      /* begun in an earlier process */
+	unsigned int answers; /* that its bytes are of */
 	size_t first_client;
 	/* under downloads.lock */
 	enum state state;
@@ -102,6 +103,7 @@ static int sink_begin(void *arg, const struct http_response *response, struct er
 			    b->layer->blob.text, (long long)(b->position + response->length),
 			    (long long)b->layer->size);
 	/* A weak one does not say that bytes are the same (RFC 9110, 8.8.1). */
+	b->answers++;
 	if (b->position == 0)
 		partial_set_validator(&b->partial,
 				      etag && strncmp(etag, "W/", 2) != 0 ? etag : NULL);
@@ -149,16 +151,21 @@ static int sink_write(void *arg, const void *data, size_t len, struct err *err)
 {
 	struct sink_arg *s = arg;
 	struct blob *b = s->blob;
+	size_t known;
 	int r;
 
 	if ((int64_t)len > b->layer->size - b->position)
 		return fail(err, -EBADMSG,
 			    "%s is longer there than the %lld bytes that the manifest says",
 			    b->layer->blob.text, (long long)b->layer->size);
-	r = write_at(b, data, len, err);
+	atomic_fetch_add(&s->downloads->fetched, len);
+	/* What was read may have been hashed already: it stays as it is, whatever is sent now. */
+	known = b->there - b->position < (int64_t)len ? (size_t)(b->there - b->position) : len;
+	known = b->position < b->there ? known : 0;
+	b->position += (int64_t)known;
+	r = write_at(b, (const char *)data + known, len - known, err);
 	if (r < 0)
 		return r;
-	atomic_fetch_add(&s->downloads->fetched, len);
 	(void)pthread_mutex_lock(&s->downloads->lock);
 	if (b->position > b->there) {
 		b->there = b->position;
@@ -260,6 +267,9 @@ static int fetch(struct downloads *d, struct blob *b, struct err *err)
 static void end_blob(struct downloads *d, struct blob *b, int r, const struct err *err)
 {
 	(void)pthread_mutex_lock(&d->lock);
+	/* What nobody has room for is not kept for later either. */
+	if (r == -ENOSPC || r == -EDQUOT)
+		partial_drop(&b->partial);
 	b->failed = r;
 	b->err = *err;
 	b->state = r < 0 ? FAILED : DONE;
@@ -387,12 +397,15 @@ static int enqueue(struct downloads *d, struct blob *b, bool next, struct err *e
 	int r;
 
 	partial_close(&b->partial);
-	r = partial_open(d->options.partial_fd, &b->layer->blob, b->layer->size, false, &b->partial,
+	r = partial_open(d->options.partial_fd, &b->layer->blob, b->layer->size, 0, &b->partial,
 			 err);
+	b->state = FAILED;
+	b->failed = r;
 	if (r < 0)
 		return r;
 	b->there = b->partial.bytes;
 	b->kept = b->there > 0;
+	b->answers = 0;
 	b->failed = 0;
 	b->local = false;
 	b->state = b->there == b->layer->size ? DONE : QUEUED;
@@ -591,8 +604,8 @@ bool downloads_distrust(struct downloads *d, const struct digest *digest)
 	(void)pthread_mutex_lock(&d->lock);
 	b = find(d, digest);
 	if (b && b->state == DONE && b->partial.fd >= 0) {
-		again = b->kept || b->first_client + 1 < d->options.client_count;
-		if (!b->kept)
+		again = b->kept || b->answers > 1 || b->first_client + 1 < d->options.client_count;
+		if (!b->kept && b->answers <= 1)
 			b->first_client++;
 		partial_drop(&b->partial);
 		partial_close(&b->partial);

@@ -144,7 +144,11 @@ int http_resolve(const char *base, const char *location, char **ret, struct err 
 
 	if (!url ||
 	    curl.url_set(url, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
-		return fail(err, -EPROTO, "it leads to \"%.200s\", which is no URL", location);
+		return fail(err, -EPROTO, "it leads to \"%.*s\", which is no URL",
+			    (int)strnlen(location, strcspn(location, "?") < 200 ?
+							   strcspn(location, "?") :
+							   200),
+			    location);
 	scheme = url_part(url, CURLUPART_SCHEME, 0);
 	full = url_part(url, CURLUPART_URL, 0);
 	if (!full || !scheme)
@@ -501,6 +505,10 @@ int http_new(const struct http_options *options, struct http **ret, struct err *
 	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&http->ended, &monotonic);
 	(void)pthread_condattr_destroy(&monotonic);
+	/* CURLOPT_PROTOCOLS_STR, and an initialisation that any thread may do. */
+	if (curl.version_info(CURLVERSION_NOW)->version_num < 0x075500)
+		return fail(err, -ELIBACC,
+			    "libcurl is older than 7.85: upgrade the package libcurl4");
 	if (curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return fail(err, -ELIBACC, "libcurl cannot be initialised");
 	http->multi = curl.multi_init();
@@ -574,6 +582,14 @@ static const char *certificate_hint(int code, const struct exchange *x)
 	       " --tls-verify=false looks at no certificate)";
 }
 
+/* What libcurl says; but it quotes a proxy's URL with user and password. */
+static const char *curl_words(const struct exchange *x)
+{
+	return x->curl_error[0] && !strstr(x->curl_error, "://") && !strchr(x->curl_error, '@') ?
+		       x->curl_error :
+		       curl.easy_strerror(x->code);
+}
+
 static int explain(const struct exchange *x, enum http_trouble *trouble, struct err *err)
 {
 	struct meaning found = { x->code, -EIO, HTTP_LASTING };
@@ -590,8 +606,7 @@ static int explain(const struct exchange *x, enum http_trouble *trouble, struct 
 		if (meanings[i].code == x->code)
 			found = meanings[i];
 	*trouble = found.trouble;
-	return fail(err, found.error, "%s: %s%s", x->words,
-		    x->curl_error[0] ? x->curl_error : curl.easy_strerror(x->code),
+	return fail(err, found.error, "%s: %s%s", x->words, curl_words(x),
 		    certificate_hint(found.error, x));
 }
 

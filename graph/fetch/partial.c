@@ -15,6 +15,7 @@
 #define SUFFIX	      ".validator"
 #define NAME_SIZE     (DIGEST_TEXT_MAX + sizeof(SUFFIX))
 #define VALIDATOR_MAX 1024
+#define LOOK_MS	      20
 
 static void validator_name(const struct digest *digest, char ret[NAME_SIZE])
 {
@@ -30,23 +31,43 @@ static bool is_named(int dir_fd, const char *name, int fd)
 	       there.st_dev == here.st_dev && there.st_ino == here.st_ino;
 }
 
+/* Waits for the lock. -EAGAIN without words: another process kept it for all that time. */
+static int lock_within(int fd, unsigned int wait_ms)
+{
+	const struct timespec slice = { .tv_nsec = LOOK_MS * 1000000L };
+
+	for (unsigned int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOOK_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (waited >= wait_ms)
+			return -EAGAIN;
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &slice, NULL);
+	}
+	return 0;
+}
+
 /* The named one, locked. -EAGAIN without words: another process has it. */
-static int open_named(int dir_fd, const char *name, bool wait, struct err *err)
+static int open_named(int dir_fd, const char *name, unsigned int wait_ms, struct err *err)
 {
 	for (;;) {
 		auto_close int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
 					   0600);
+		struct stat st;
+		int r;
 
 		if (fd < 0)
 			return fail(err, -errno, "open partial/%s: %m", name);
-		while (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0) {
-			if (errno == EWOULDBLOCK)
-				return -EAGAIN;
-			if (errno != EINTR)
-				return fail(err, -errno, "lock partial/%s: %m", name);
+		r = lock_within(fd, wait_ms);
+		if (r < 0)
+			return r == -EAGAIN ? r : fail(err, r, "lock partial/%s: %m", name);
+		if (!is_named(dir_fd, name, fd))
+			continue;
+		/* It is a kept blob too, by another name, and may not change: one of our own. */
+		if (fstat(fd, &st) == 0 && st.st_nlink > 1) {
+			(void)unlinkat(dir_fd, name, 0);
+			continue;
 		}
-		if (is_named(dir_fd, name, fd))
-			return take_fd(&fd);
+		return take_fd(&fd);
 	}
 }
 
@@ -76,13 +97,13 @@ static void read_validator(struct partial *p)
 		p->validator = buf_take(&text);
 }
 
-int partial_open(int dir_fd, const struct digest *digest, int64_t size, bool wait,
+int partial_open(int dir_fd, const struct digest *digest, int64_t size, unsigned int wait_ms,
 		 struct partial *ret, struct err *err)
 {
 	auto_partial struct partial p = { .dir_fd = dir_fd, .fd = -EBADF, .digest = *digest };
 	struct stat st;
 
-	p.fd = open_named(dir_fd, digest_hex(digest), wait, err);
+	p.fd = open_named(dir_fd, digest_hex(digest), wait_ms, err);
 	if (p.fd == -EAGAIN) {
 		p.unnamed = true;
 		p.fd = open_unnamed(dir_fd, err);

@@ -36,9 +36,9 @@ struct partial {
 	}
 #define auto_partial AUTO(partial_close)
 
-/* Opens or makes it, locked. One that has more than `size` bytes is emptied. Where another process
- * has it: `wait`, or one of our own that nobody finds. */
-int partial_open(int dir_fd, const struct digest *digest, int64_t size, bool wait,
+/* Opens or makes it, locked. One that has more than `size` bytes is emptied. Where another process has
+ * it: waits so long, and then gives one of our own that nobody finds. */
+int partial_open(int dir_fd, const struct digest *digest, int64_t size, unsigned int wait_ms,
 		 struct partial *ret, struct err *err);
 /* What later bytes are asked for with; NULL forgets it. */
 void partial_set_validator(struct partial *partial, const char *validator);

@@ -11,7 +11,8 @@
 #include "graph/fetch/download.h"
 #include "graph/fetch/partial.h"
 
-#define TAGS_PAGE_MAX ((size_t)8 << 20) /* bytes */
+#define TAGS_PAGE_MAX  ((size_t)8 << 20) /* bytes */
+#define CONFIG_WAIT_MS 10000		 /* for another process that fetches it */
 
 static const char manifest_types[] = "application/vnd.oci.image.index.v1+json, "
 				     "application/vnd.oci.image.manifest.v1+json, "
@@ -33,7 +34,8 @@ struct registry {
 	/* what it names, once that was read */
 	struct buf root;
 	struct oci_descriptor root_descriptor;
-	struct partial config; /* kept until registry_done */
+	struct partial config;		     /* kept until registry_end */
+	const struct oci_descriptor *wanted; /* of the document that is asked for */
 };
 
 static struct registry *of(struct source *source)
@@ -87,6 +89,7 @@ static int ask(struct registry *s, may_ask_fn *may_ask, const char *rest,
 	       const struct client_request *request, check_fn *check, struct http_response *ret,
 	       struct err *err)
 {
+	enum http_trouble trouble;
 	struct err words = { "" };
 	size_t at = 0;
 	int r = -ENOENT;
@@ -106,11 +109,17 @@ static int ask(struct registry *s, may_ask_fn *may_ask, const char *rest,
 		q.path = path;
 		http_response_release(ret);
 		*ret = (struct http_response){ 0 };
-		r = client_get(c, &q, ret, &words);
+		/* After HEAD comes GET: that has patience. */
+		r = q.head ? client_try(c, &q, ret, &trouble, &words) :
+			     client_get(c, &q, ret, &words);
 		if (r >= 0 && check)
 			r = check(s, ret, &words);
 		if (r >= 0 || r == -ECANCELED)
 			break;
+		if (q.head && trouble != HTTP_LASTING) {
+			at++;
+			continue;
+		}
 		if (asked + 1 < s->count)
 			note_failure(s, c, &words);
 		put_last(s, at);
@@ -231,13 +240,19 @@ static int read_root(struct registry *s, struct err *err)
 int registry_choose(struct source *source, const char *tag, const char *digest, struct err *err)
 {
 	struct registry *s = of(source);
+	auto_endpoints struct endpoints endpoints = { 0 };
 	char *name = NULL;
+	int r;
 
 	if (asprintf(&name, "docker://%s%s%s%s%s", s->repository, tag[0] ? ":" : "", tag,
 		     digest[0] ? "@" : "", digest) < 0)
 		return fail_oom(err);
 	free(source->name);
 	source->name = name;
+	/* A tag may be blocked where its repository is not. */
+	r = registries_find(s->options->registries, name + strlen("docker://"), &endpoints, err);
+	if (r < 0)
+		return r;
 	(void)snprintf(s->tag, sizeof(s->tag), "%s", tag);
 	(void)snprintf(s->digest.text, sizeof(s->digest.text), "%s", digest);
 	free(s->root_descriptor.media_type);
@@ -266,6 +281,8 @@ int registry_resolve(struct source *source, struct digest *ret, struct err *err)
 	header = r < 0 ? NULL : http_header(&response, "docker-content-digest", 0);
 	if (header && digest_parse(header, ret, NULL) >= 0)
 		return 0;
+	if (r == -ENOENT || r == -EACCES || r == -ECANCELED)
+		return r;
 	/* A server that does not answer HEAD, or not in full. */
 	r = read_root(s, err);
 	if (r >= 0)
@@ -282,6 +299,31 @@ static int copy_answer(const struct http_response *response, struct buf *ret, st
 		       0;
 }
 
+static bool has_digest(const struct oci_descriptor *d, const struct buf *bytes)
+{
+	struct digest have;
+
+	return (int64_t)bytes->len == d->size &&
+	       digest_of(d->digest.text, buf_text(bytes), bytes->len, &have, NULL) >= 0 &&
+	       digest_equal(&have, &d->digest);
+}
+
+static int check_document(struct registry *s, struct http_response *response, struct err *err)
+{
+	struct digest have;
+	int r;
+
+	if (has_digest(s->wanted, &response->body))
+		return 0;
+	r = digest_of(s->wanted->digest.text, buf_text(&response->body), response->body.len, &have,
+		      err);
+	return r < 0 ? r :
+		       fail(err, -EBADMSG,
+			    "%s should have %lld bytes and that digest, but what was sent has %zu and %s",
+			    s->wanted->digest.text, (long long)s->wanted->size, response->body.len,
+			    have.text);
+}
+
 static int fetch_document(struct registry *s, const struct oci_descriptor *d, bool blob,
 			  struct buf *ret, struct err *err)
 {
@@ -296,27 +338,23 @@ static int fetch_document(struct registry *s, const struct oci_descriptor *d, bo
 		rest = NULL;
 		return fail_oom(err);
 	}
-	r = ask(s, blob ? for_blobs : for_digests, rest, &request, NULL, &response, err);
+	s->wanted = d;
+	r = ask(s, blob ? for_blobs : for_digests, rest, &request, check_document, &response, err);
 	return r < 0 ? r : copy_answer(&response, ret, err);
-}
-
-static bool has_digest(const struct oci_descriptor *d, const struct buf *bytes)
-{
-	struct digest have;
-
-	return (int64_t)bytes->len == d->size &&
-	       digest_of(d->digest.text, buf_text(bytes), bytes->len, &have, NULL) >= 0 &&
-	       digest_equal(&have, &d->digest);
 }
 
 static bool is_stored(struct registry *s, const struct oci_descriptor *d, struct buf *ret)
 {
+	size_t max = ret->max;
+	bool stored;
+
 	buf_reset(ret);
-	if (s->options->stored && s->options->stored(s->options->arg, &d->digest, ret) > 0 &&
-	    has_digest(d, ret))
-		return true;
-	buf_reset(ret);
-	return false;
+	stored = s->options->stored && s->options->stored(s->options->arg, &d->digest, ret) > 0 &&
+		 has_digest(d, ret);
+	ret->max = max;
+	if (!stored)
+		buf_reset(ret);
+	return stored;
 }
 
 static bool is_kept(struct registry *s, const struct oci_descriptor *d, struct buf *ret)
@@ -336,7 +374,8 @@ static int fetch_config(struct registry *s, const struct oci_descriptor *d, stru
 	int r;
 
 	partial_close(&s->config);
-	r = partial_open(s->options->partial_fd, &d->digest, d->size, true, &s->config, err);
+	r = partial_open(s->options->partial_fd, &d->digest, d->size, CONFIG_WAIT_MS, &s->config,
+			 err);
 	if (r < 0)
 		return r;
 	if (!is_kept(s, d, ret) && !is_stored(s, d, ret)) {
@@ -595,7 +634,7 @@ static int make_clients(struct registry *s, struct err *err)
 }
 
 int registry_open(const struct registry_options *options, const char *repository,
-		  struct source **ret, struct err *err)
+		  const char *reference, struct source **ret, struct err *err)
 {
 	struct registry *s = calloc(1, sizeof(*s));
 	auto_source struct source *source = NULL;
@@ -611,7 +650,7 @@ int registry_open(const struct registry_options *options, const char *repository
 	s->repository = strdup(repository);
 	if (!s->repository || asprintf(&source->name, "docker://%s", repository) < 0)
 		return fail_oom(err);
-	r = registries_find(options->registries, repository, &s->endpoints, err);
+	r = registries_find(options->registries, reference, &s->endpoints, err);
 	if (r >= 0)
 		r = http_new(&options->http, &s->http, err);
 	if (r >= 0)

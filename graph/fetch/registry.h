@@ -36,10 +36,11 @@ struct registry_options {
 	void *arg; /* of both */
 };
 
-/* `repository` is normalised ("docker.io/library/nginx"). Asks nothing yet. options must outlive
- * *ret, which is freed with source_freep. */
+/* `repository` is normalised ("docker.io/library/nginx"); `reference` is it, or it with the tag and digest
+ * that are to be chosen, of which configuration files may speak. Asks nothing yet. options must outlive
+ * *ret, which is freed with source_freep. -EPERM: blocked. */
 int registry_open(const struct registry_options *options, const char *repository,
-		  struct source **ret, struct err *err);
+		  const char *reference, struct source **ret, struct err *err);
 
 /* From here on the source is about what `tag` or, where that is not "", `digest` names. */
 int registry_choose(struct source *source, const char *tag, const char *digest, struct err *err);
