@@ -128,7 +128,7 @@ struct json *record_image(const struct overlaid_image *image, const char *refere
 			  const struct record_style *style)
 {
 	struct overlaid_reference parsed = { .familiar = "<none>" };
-	const char *digest;
+	const char *digest = image->manifest_digest;
 	struct json *record = json_new_object();
 	uint64_t shared = image->bytes > image->unique_bytes ? image->bytes - image->unique_bytes :
 							       0;
@@ -138,7 +138,8 @@ struct json *record_image(const struct overlaid_image *image, const char *refere
 		reference = image->digests[0];
 	if (reference && overlaid_reference_parse(reference, &parsed, NULL) < 0)
 		(void)snprintf(parsed.familiar, sizeof(parsed.familiar), "%s", reference);
-	digest = parsed.digest[0] ? parsed.digest : digest_in(image, parsed.repository);
+	else if (reference)
+		digest = parsed.digest[0] ? parsed.digest : digest_in(image, parsed.repository);
 	record = json_set(record, "Repository", json_new_string(parsed.familiar));
 	record = json_set(record, "Tag", json_new_string(parsed.tag[0] ? parsed.tag : "<none>"));
 	record = json_set(record, "Digest", json_new_string(digest[0] ? digest : "<none>"));

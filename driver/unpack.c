@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/unpack.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -388,6 +389,7 @@ static int look_at_growth(struct job *job, struct err *err)
 	uint64_t count;
 	int64_t there;
 
+	assert(job->input->grown);
 	(void)!read(job->input->grown_fd, &count, sizeof(count));
 	there = job->input->grown(job->input->arg, &job->whole, err);
 	if (there < 0)
