@@ -169,6 +169,7 @@ struct exchange {
 	CURL *easy;
 	char *words; /* the URL */
 	size_t header_bytes;
+	bool headed; /* all headers are there */
 	bool begun;  /* the sink knows */
 	bool enough; /* of an error's body */
 	int failed;  /* by us */
@@ -214,6 +215,8 @@ static void keep_header(struct http_response *response, const char *line, size_t
 	const char *colon = memchr(line, ':', len);
 	size_t at;
 
+	while (len && (line[len - 1] == ' ' || line[len - 1] == '\t'))
+		len--;
 	/* What is folded is obsolete (RFC 9112, 5.2), and never one that is asked for. */
 	if (!colon || colon == line || line[0] == ' ' || line[0] == '\t')
 		return;
@@ -243,10 +246,13 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
 	while (bare && (data[bare - 1] == '\n' || data[bare - 1] == '\r'))
 		bare--;
 	/* One of several answers: 100 Continue, say. */
-	if (bare > 5 && strncmp(data, "HTTP/", 5) == 0)
+	if (bare > 5 && strncmp(data, "HTTP/", 5) == 0) {
 		buf_reset(&x->response->headers);
-	else
+		x->headed = false;
+	} else {
 		keep_header(x->response, data, bare);
+		x->headed = x->headed || bare == 0;
+	}
 	return len;
 }
 
@@ -419,6 +425,9 @@ static void end_exchange(struct http *http, struct exchange *x, CURLcode code)
 			break;
 		}
 	(void)curl.multi_remove_handle(http->multi, x->easy);
+	/* libcurl takes headers that end in the middle for all of an answer. */
+	if (code == CURLE_OK && !x->headed)
+		code = CURLE_RECV_ERROR;
 	if (code == CURLE_OK && !x->begun) {
 		x->failed = begin_body(x);
 		code = x->failed < 0 ? CURLE_WRITE_ERROR : code;
