@@ -171,7 +171,7 @@ static int sweep_one(void *arg, const char *name)
 	size_t hex = strspn(name, "0123456789abcdef");
 	auto_close int fd = -EBADF;
 	char lock_name[NAME_SIZE];
-	struct stat st;
+	struct stat st, blob;
 
 	if (fstatat(s->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtime >= s->before ||
 	    hex >= sizeof(lock_name))
@@ -182,7 +182,9 @@ static int sweep_one(void *arg, const char *name)
 	fd = openat(s->dir_fd, lock_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return 0;
-	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_mtime >= s->before)
+	/* Dropped meanwhile, the name is another's, who may be writing it. */
+	if (fd >= 0 && (!is_named(s->dir_fd, lock_name, fd) || fstat(fd, &blob) < 0 ||
+			blob.st_mtime >= s->before))
 		return 0;
 	if (!s->fn || s->fn(s->arg, name, st.st_size))
 		(void)unlinkat(s->dir_fd, name, 0);
