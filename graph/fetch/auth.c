@@ -63,13 +63,14 @@ static const char *read_parameter(const char *p, struct challenge *c)
 	size_t len = strcspn(p, "= \t,\"");
 	const char *equals = skip_spaces(p + len);
 	char *to = other;
-	size_t size = sizeof(other);
+	size_t size = sizeof(other), at;
 
-	if (*equals != '=' || len == 0 || len >= sizeof(name))
+	if (*equals != '=' || len == 0)
 		return p;
-	for (size_t i = 0; i < len; i++)
-		name[i] = (char)tolower((unsigned char)p[i]);
-	name[len] = '\0';
+	/* One that is cut is none of those below. */
+	for (at = 0; at < len && at + 1 < sizeof(name); at++)
+		name[at] = (char)tolower((unsigned char)p[at]);
+	name[at] = '\0';
 	if (strcmp(name, "realm") == 0)
 		to = c->realm, size = sizeof(c->realm);
 	else if (strcmp(name, "service") == 0)
@@ -77,6 +78,19 @@ static const char *read_parameter(const char *p, struct challenge *c)
 	else if (strcmp(name, "scope") == 0)
 		to = c->scope, size = sizeof(c->scope);
 	return read_value(skip_spaces(equals + 1), to, size);
+}
+
+/* The word that some schemes have in place of parameters (RFC 9110, token68): where it ends; p itself where
+ * none stands there. */
+static const char *skip_word(const char *p)
+{
+	const char *end = p;
+
+	while (isalnum((unsigned char)*end) || (*end && strchr("-._~+/", *end)))
+		end++;
+	end += strspn(end, "=");
+	end = skip_spaces(end);
+	return *end && *end != ',' ? p : end;
 }
 
 /* One challenge: its scheme and parameters. Where it ends; NULL: malformed. */
@@ -89,6 +103,9 @@ static const char *read_challenge(const char *p, struct challenge *c)
 	for (size_t i = 0; i < len && i + 1 < sizeof(c->scheme); i++)
 		c->scheme[i] = (char)tolower((unsigned char)p[i]);
 	p = skip_spaces(p + len);
+	next = skip_word(p);
+	if (next != p)
+		return next + strspn(next, ", \t");
 	for (;;) {
 		next = read_parameter(p, c);
 		if (!next)
@@ -98,9 +115,6 @@ static const char *read_challenge(const char *p, struct challenge *c)
 		p = skip_spaces(next);
 		p += strspn(p, ", \t");
 	}
-	/* A scheme that has but a word behind it (Negotiate). */
-	if (*p && *p != ',' && strcspn(p, " \t") == strcspn(p, ","))
-		p += strcspn(p, ",");
 	return p + strspn(p, ", \t");
 }
 
@@ -453,21 +467,27 @@ static int get_token(struct auth *auth, const struct challenge *c, const char *r
 	return 0;
 }
 
+/* As challenge_parse, of all headers: one that cannot be read is no harm where another one can. */
 static int pick_challenge(const struct http_response *response, struct challenge *ret,
 			  struct err *err)
 {
 	struct challenge found = { 0 }, c;
 	char *value;
-	int r = 0;
+	int failed = 0;
 
-	for (size_t n = 0; r >= 0 && (value = http_header(response, "www-authenticate", n)); n++) {
-		r = challenge_parse(value, &c, err);
+	for (size_t n = 0; (value = http_header(response, "www-authenticate", n)); n++) {
+		int r = challenge_parse(value, &c, err);
+
 		free(value);
+		if (r < 0)
+			failed = r;
 		if (r > 0 && strcmp(found.scheme, "bearer") != 0)
 			found = c;
 	}
+	if (!found.scheme[0])
+		return failed;
 	*ret = found;
-	return r < 0 ? r : found.scheme[0] != '\0';
+	return 1;
 }
 
 static int answer_locked(struct auth *auth, const char *url, const struct challenge *c,
