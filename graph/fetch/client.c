@@ -291,7 +291,8 @@ static int send(struct journey *j, struct http_response *ret, enum http_trouble 
 	request.header_count = list.count;
 	http_response_release(ret);
 	r = http_request(c->http, &request, ret, trouble, err);
-	if (r >= 0 && home) {
+	/* Or broke off amid its answer. */
+	if (home && (r >= 0 || ret->status > 0)) {
 		atomic_store(&c->settled, true);
 		atomic_store(&c->reached, true);
 	}
