@@ -24,7 +24,8 @@ struct blob {
 	struct partial partial;
 	bool kept;	      /* begun in an earlier process */
 	unsigned int answers; /* that its bytes are of */
-	size_t first_client;
+	size_t first_client;  /* that is asked */
+	size_t last_client;   /* that was asked */
 	/* under downloads.lock */
 	enum state state;
 	int64_t there;
@@ -240,27 +241,37 @@ static int fetch_elsewhere(struct downloads *d, struct blob *b, int code, struct
 	return code;
 }
 
+/* The first client from there on that may be asked for blobs; client_count: none. */
+static size_t next_client(const struct downloads *d, size_t from)
+{
+	while (from < d->options.client_count &&
+	       !client_endpoint(d->options.clients[from])->for_blobs)
+		from++;
+	return from;
+}
+
 static int fetch(struct downloads *d, struct blob *b, struct err *err)
 {
-	int r = -ENOENT;
+	int r = fail(err, -ENOENT, "no server may be asked for %s", b->layer->blob.text);
 
-	for (size_t i = b->first_client; i < d->options.client_count; i++) {
+	for (size_t i = next_client(d, b->first_client); i < d->options.client_count;
+	     i = next_client(d, i + 1)) {
 		struct client *client = d->options.clients[i];
 		auto_free char *path = NULL;
 
-		if (!client_endpoint(client)->for_blobs)
-			continue;
 		if (asprintf(&path, "/%s/blobs/%s", client_endpoint(client)->repository,
 			     b->layer->blob.text) < 0) {
 			path = NULL;
 			return fail_oom(err);
 		}
+		b->last_client = i;
 		r = fetch_from(d, b, client, path, err);
 		if (r >= 0 || r == -ECANCELED || b->local)
 			return r;
 		/* Of another server's bytes this one's validator says nothing. */
 		partial_set_validator(&b->partial, NULL);
 	}
+	b->last_client = d->options.client_count;
 	return fetch_elsewhere(d, b, r, err);
 }
 
@@ -419,8 +430,12 @@ static int enqueue(struct downloads *d, struct blob *b, bool next, struct err *e
 		r = pool_thread(&d->threads[d->thread_count], run, d);
 		if (r >= 0)
 			d->thread_count++;
-		else if (d->thread_count == 0)
+		else if (d->thread_count == 0) {
+			*at = b->next;
+			b->state = FAILED;
+			partial_close(&b->partial);
 			return fail(err, r, "start a thread: %m");
+		}
 	}
 	(void)pthread_cond_signal(&d->work);
 	return 0;
@@ -604,9 +619,9 @@ bool downloads_distrust(struct downloads *d, const struct digest *digest)
 	(void)pthread_mutex_lock(&d->lock);
 	b = find(d, digest);
 	if (b && b->state == DONE && b->partial.fd >= 0) {
-		again = b->kept || b->answers > 1 || b->first_client + 1 < d->options.client_count;
 		if (!b->kept && b->answers <= 1)
-			b->first_client++;
+			b->first_client = b->last_client + 1;
+		again = next_client(d, b->first_client) < d->options.client_count;
 		partial_drop(&b->partial);
 		partial_close(&b->partial);
 	}
