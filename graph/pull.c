@@ -275,6 +275,7 @@ static int note_tag(void *arg, const char *tag)
 static int pull_all_tags(struct pulling *p, struct err *err)
 {
 	AUTO(tags_release) struct tags tags = { .pulling = p, .err = err };
+	struct err why = { "" };
 	int r = registry_tags(p->source, note_tag, &tags, err);
 
 	if (r >= 0 && tags.count == 0)
@@ -287,8 +288,10 @@ static int pull_all_tags(struct pulling *p, struct err *err)
 			text = NULL;
 			return fail_oom(err);
 		}
-		r = overlaid_reference_parse(text, &ref, err);
-		r = r < 0 ? r : pull_reference(p, &ref, err);
+		if (overlaid_reference_parse(text, &ref, &why) < 0)
+			report_note(p, why.text);
+		else
+			r = pull_reference(p, &ref, err);
 	}
 	return r;
 }

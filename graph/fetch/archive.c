@@ -270,6 +270,9 @@ const char *archive_entry_alias(const struct source *source, size_t index, size_
 	const struct archive *s = of_const(source);
 	const struct json *tags = s->docker ? json_get(s->docker->items[index], "/RepoTags") : NULL;
 
+	/* What skopeo calls an image of a layout, beside containerd's name for it. */
+	if (!s->docker && n == 1 && s->index.manifests[index].image_name)
+		return s->index.manifests[index].ref_name;
 	if (!tags || tags->type != JSON_ARRAY || n >= tags->count)
 		return NULL;
 	return tags->items[n]->type == JSON_STRING ? tags->items[n]->string : "";

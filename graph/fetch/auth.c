@@ -261,11 +261,22 @@ static void add_scopes(struct buf *b, const char *scopes)
 	}
 }
 
+/* The host of an origin, without its port; the caller's. */
+static char *host_of(const char *origin)
+{
+	const char *from = strstr(origin, "://"), *port;
+
+	from = from ? from + 3 : origin;
+	port = strrchr(from, ':');
+	return strndup(from, port ? (size_t)(port - from) : strlen(from));
+}
+
 /* Whether credentials may go to the realm: see the head of auth.h. */
 static int check_realm(const char *realm, const char *registry_url, struct err *err)
 {
-	auto_free char *origin = http_origin(realm);
-	const char *host = origin ? strstr(origin, "://") : NULL;
+	auto_free char *origin = http_origin(realm), *registry = http_origin(registry_url);
+	auto_free char *host = origin ? host_of(origin) : NULL;
+	auto_free char *home = registry ? host_of(registry) : NULL;
 
 	if (!host)
 		return fail(err, -EPROTO, "its token server \"%.*s\" is no URL",
@@ -273,7 +284,8 @@ static int check_realm(const char *realm, const char *registry_url, struct err *
 	if (strncmp(origin, "https://", 8) == 0)
 		return 0;
 	if (strncmp(origin, "http://", 7) == 0 &&
-	    (strncmp(registry_url, "http://", 7) == 0 || registries_is_loopback(host + 3)))
+	    (registries_is_loopback(host) ||
+	     (home && strcmp(host, home) == 0 && strncmp(registry, "http://", 7) == 0)))
 		return 0;
 	return fail(
 		err, -EPROTO,

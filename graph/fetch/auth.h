@@ -9,7 +9,8 @@
  *		and password as Basic where there are some; by POST with an identity token
  *
  * Credentials go to the registry they are for, and to the realm that it names; the realm is https,
- * unless the registry itself is spoken to in plain HTTP, or it is on loopback. A token goes to the
+ * unless it is on loopback, or on the registry's own
+ * host, which is spoken to in plain HTTP. A token goes to the
  * registry only. One struct serves all threads that ask one registry.
  */
 #ifndef GRAPH_FETCH_AUTH_H

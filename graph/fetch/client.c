@@ -319,7 +319,7 @@ static int follow(struct journey *j, const struct http_response *response, struc
 	if (response->status < 301 || response->status > 308)
 		return 0;
 	location = http_header(response, "location", 0);
-	if (!location)
+	if (!location || !location[0])
 		return 0;
 	words = http_url_words(j->url);
 	if (j->hops++ == CLIENT_REDIRECTS_MAX)
@@ -354,7 +354,7 @@ static int answer_challenge(struct journey *j, const struct http_response *respo
 	if (r == -ECANCELED)
 		return r;
 	words = http_url_words(j->url);
-	return r == -EACCES && !strstr(err ? err->text : "", "token server") ?
+	return r == -EACCES ?
 		       fail(err, r,
 			    "%s: access denied, asked %s: %s; 'overlaid login %s' keeps others",
 			    words ? words : "", auth_words(c->auth), err ? err->text : "",
@@ -460,9 +460,8 @@ int client_wait(struct client *c, struct client_patience *patience,
 		const struct http_response *response, enum http_trouble trouble, int code,
 		const atomic_bool *cancelled, struct err *err)
 {
-	unsigned int most = atomic_load(&c->reached) || c->options->retries < 1 ?
-				    c->options->retries :
-				    1;
+	bool absent = !atomic_load(&c->reached) && (code == -ECONNREFUSED || code == -EHOSTUNREACH);
+	unsigned int most = absent && c->options->retries > 1 ? 1 : c->options->retries;
 	int64_t seconds = retry_after(response);
 	uint64_t ns;
 	char text[2200];

@@ -7,7 +7,7 @@
  * origin: scheme, host and port.
  *
  * Another try: after failures of the network (connections that break or stall) and the answers 408,
- * 429 and 5xx, `retries` times in a row without progress; once, where the server was never reached.
+ * 429 and 5xx, `retries` times in a row without progress; once, where there is no such host, or nobody listens.
  * Between them lies the delay, doubled each time up to CLIENT_DELAY_MAX_SECONDS, times 0.75 to 1.25
  * by chance; or what Retry-After says, up to CLIENT_RETRY_AFTER_MAX_SECONDS: beyond that we give
  * up. A client serves any number of threads.

@@ -388,7 +388,10 @@ static int set_options(struct http *http, struct exchange *x, struct err *err)
 	(void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	(void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
 	(void)curl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	(void)curl.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)HTTP_CONNECT_SECONDS);
+	(void)curl.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT,
+			       http->options.stall_seconds < HTTP_CONNECT_SECONDS ?
+				       (long)http->options.stall_seconds :
+				       (long)HTTP_CONNECT_SECONDS);
 	(void)curl.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)http->options.min_speed);
 	(void)curl.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)http->options.stall_seconds);
 	(void)curl.easy_setopt(easy, CURLOPT_TIMEOUT, (long)request->max_seconds);
@@ -599,7 +602,8 @@ static const char *curl_words(const struct exchange *x)
 		       curl.easy_strerror(x->code);
 }
 
-static int explain(const struct exchange *x, enum http_trouble *trouble, struct err *err)
+static int explain(const struct http *http, const struct exchange *x, enum http_trouble *trouble,
+		   struct err *err)
 {
 	struct meaning found = { x->code, -EIO, HTTP_LASTING };
 
@@ -615,6 +619,11 @@ static int explain(const struct exchange *x, enum http_trouble *trouble, struct 
 		if (meanings[i].code == x->code)
 			found = meanings[i];
 	*trouble = found.trouble;
+	if (found.error == -ETIMEDOUT)
+		return fail(err, found.error,
+			    "%s: %s (slower than %u bytes a second for %u s is a failure)",
+			    x->words, curl_words(x), http->options.min_speed,
+			    http->options.stall_seconds);
 	return fail(err, found.error, "%s: %s%s", x->words, curl_words(x),
 		    certificate_hint(found.error, x));
 }
@@ -663,7 +672,7 @@ int http_request(struct http *http, const struct http_request *request, struct h
 	if (r < 0)
 		return r;
 	wait_for(http, &x);
-	return explain(&x, trouble, err);
+	return explain(http, &x, trouble, err);
 }
 
 /* ---- authorities ---- */

@@ -474,7 +474,7 @@ static void credentials_go_to_https_only(void **state)
 }
 
 /* All other tests ask a token server on loopback, from a registry that speaks https. */
-static void a_plain_registry_may_have_a_plain_token_server(void **state)
+static void a_plain_registry_may_have_a_plain_token_server_itself(void **state)
 {
 	auto_httpd struct httpd *server = httpd_serve(
 		ANSWER("/token", "200 OK", "{\"token\":\"abc\"}"));
@@ -487,10 +487,13 @@ static void a_plain_registry_may_have_a_plain_token_server(void **state)
 			     "www-authenticate: Bearer realm=\"http://0.0.0.0%s/token\"\n",
 			     strchr(httpd_host(server), ':')) > 0);
 	assert_int_equal(challenged(auth, REGISTRY, headers, NULL, &trouble, NULL), -EPROTO);
-	assert_int_equal(httpd_count(server), 0);
 	assert_int_equal(challenged(auth, "http://registry.example/v2/", headers, NULL, &trouble,
 				    NULL),
-			 0);
+			 -EPROTO);
+	assert_int_equal(challenged(auth, "https://0.0.0.0/v2/", headers, NULL, &trouble, NULL),
+			 -EPROTO);
+	assert_int_equal(httpd_count(server), 0);
+	assert_int_equal(challenged(auth, "http://0.0.0.0/v2/", headers, NULL, &trouble, NULL), 0);
 	assert_header(auth, "Bearer abc");
 }
 
@@ -624,7 +627,7 @@ int main(void)
 		cmocka_unit_test(a_token_is_at_most_as_long_as_is_allowed),
 		cmocka_unit_test(statuses_say_whether_another_try_may_do),
 		cmocka_unit_test(credentials_go_to_https_only),
-		cmocka_unit_test(a_plain_registry_may_have_a_plain_token_server),
+		cmocka_unit_test(a_plain_registry_may_have_a_plain_token_server_itself),
 		cmocka_unit_test(a_redirect_takes_no_password_elsewhere),
 		cmocka_unit_test(a_redirect_takes_no_identity_token_elsewhere),
 		cmocka_unit_test(redirects_have_an_end),

@@ -320,7 +320,7 @@ static void a_token_is_fetched_and_renewed(void **state)
 	assert_true(was_sent(server, 2, "Authorization: Bearer one\r\n"));
 	assert_true(was_sent(server, 3, "Authorization: Bearer two\r\n"));
 	assert_int_equal(get(client, "/z", body, &err), -EACCES);
-	assert_words(&err, "/v2/z: token server ");
+	assert_words(&err, "/v2/z: access denied, asked without credentials: token server ");
 }
 
 static void what_is_never_enough_is_asked_for_twice(void **state)
