@@ -37,6 +37,7 @@ struct blob {
 	int64_t position;
 	bool no_range; /* the server cannot resume */
 	bool local;    /* what failed is here */
+	bool other;    /* a server has something else by that name */
 	int64_t reported_ns;
 };
 
@@ -89,6 +90,14 @@ struct sink_arg {
 	struct blob *blob;
 };
 
+/* The server has something else by that name. */
+static int fail_size(struct blob *b, int64_t bytes, struct err *err)
+{
+	b->other = true;
+	return fail(err, -EBADMSG, "%s has %lld bytes there, the manifest says %lld",
+		    b->layer->blob.text, (long long)bytes, (long long)b->layer->size);
+}
+
 /* As sink_write, on the thread that does all input and output. */
 static int sink_begin(void *arg, const struct http_response *response, struct err *err)
 {
@@ -100,9 +109,7 @@ static int sink_begin(void *arg, const struct http_response *response, struct er
 	if (response->status != 206)
 		b->position = 0;
 	if (response->length >= 0 && response->length != b->layer->size - b->position)
-		return fail(err, -EBADMSG, "%s has %lld bytes there, the manifest says %lld",
-			    b->layer->blob.text, (long long)(b->position + response->length),
-			    (long long)b->layer->size);
+		return fail_size(b, b->position + response->length, err);
 	/* A weak one does not say that bytes are the same (RFC 9110, 8.8.1). */
 	b->answers++;
 	if (b->position == 0)
@@ -155,10 +162,12 @@ static int sink_write(void *arg, const void *data, size_t len, struct err *err)
 	size_t known;
 	int r;
 
-	if ((int64_t)len > b->layer->size - b->position)
+	if ((int64_t)len > b->layer->size - b->position) {
+		b->other = true;
 		return fail(err, -EBADMSG,
 			    "%s is longer there than the %lld bytes that the manifest says",
 			    b->layer->blob.text, (long long)b->layer->size);
+	}
 	atomic_fetch_add(&s->downloads->fetched, len);
 	/* What was read may have been hashed already: it stays as it is, whatever is sent now. */
 	known = b->there - b->position < (int64_t)len ? (size_t)(b->there - b->position) : len;
@@ -196,8 +205,7 @@ static int try_once(struct downloads *d, struct blob *b, struct client *client, 
 	r = client_try(client, &request, response, trouble, err);
 	if (r >= 0 && b->position != b->layer->size) {
 		*trouble = HTTP_LASTING;
-		r = fail(err, -EBADMSG, "%s has %lld bytes there, the manifest says %lld",
-			 b->layer->blob.text, (long long)b->position, (long long)b->layer->size);
+		r = fail_size(b, b->position, err);
 	}
 	return r;
 }
@@ -268,6 +276,9 @@ static int fetch(struct downloads *d, struct blob *b, struct err *err)
 		r = fetch_from(d, b, client, path, err);
 		if (r >= 0 || r == -ECANCELED || b->local)
 			return r;
+		/* It is not asked again, should the bytes be distrusted. */
+		if (b->other)
+			b->first_client = i + 1;
 		/* Of another server's bytes this one's validator says nothing. */
 		partial_set_validator(&b->partial, NULL);
 	}
@@ -278,8 +289,8 @@ static int fetch(struct downloads *d, struct blob *b, struct err *err)
 static void end_blob(struct downloads *d, struct blob *b, int r, const struct err *err)
 {
 	(void)pthread_mutex_lock(&d->lock);
-	/* What nobody has room for is not kept for later either. */
-	if (r == -ENOSPC || r == -EDQUOT)
+	/* What nobody has room for is not kept for later either, nor what is of something else. */
+	if (r == -ENOSPC || r == -EDQUOT || (r < 0 && b->other))
 		partial_drop(&b->partial);
 	b->failed = r;
 	b->err = *err;
@@ -418,7 +429,7 @@ static int enqueue(struct downloads *d, struct blob *b, bool next, struct err *e
 	b->kept = b->there > 0;
 	b->answers = 0;
 	b->failed = 0;
-	b->local = false;
+	b->local = b->other = false;
 	b->state = b->there == b->layer->size ? DONE : QUEUED;
 	if (b->state == DONE)
 		return 0;
