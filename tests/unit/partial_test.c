@@ -19,11 +19,12 @@
 #include "tests/unit/kit.h"
 #include "tests/unit/sandbox.h"
 
-#define A     "partial/aa00000000000000000000000000000000000000000000000000000000000000"
-#define B     "partial/bb00000000000000000000000000000000000000000000000000000000000000"
-#define ETAG  ".validator"
-#define OTHER "partial/.aa00.validator.0123456789abcdef"
-#define LONG  ((time_t)PARTIAL_KEPT_SECONDS + 60)
+#define A	"partial/aa00000000000000000000000000000000000000000000000000000000000000"
+#define B	"partial/bb00000000000000000000000000000000000000000000000000000000000000"
+#define ETAG	".validator"
+#define OTHER	"partial/.aa00.validator.0123456789abcdef"
+#define LONG_MS 60000
+#define LONG	((time_t)PARTIAL_KEPT_SECONDS + 60)
 
 static int dir_fd = -EBADF;
 
@@ -51,7 +52,7 @@ static struct partial open_it(const char *digest, int64_t size)
 	struct partial p = PARTIAL_INIT;
 	struct err err = { 0 };
 
-	if (partial_open(dir_fd, &which, size, false, &p, &err) < 0)
+	if (partial_open(dir_fd, &which, size, 0, &p, &err) < 0)
 		fail_msg("%s: %s", digest, err.text);
 	return p;
 }
@@ -169,6 +170,32 @@ static void who_comes_second_gets_one_of_his_own(void **state)
 	assert_int_equal(kit_names("partial"), 2);
 }
 
+static void who_waited_long_enough_gets_one_of_his_own(void **state)
+{
+	auto_partial struct partial first = open_it("aa", 100), second = PARTIAL_INIT;
+	const struct digest which = kit_digest("aa");
+
+	put_bytes_into(&first, "hello");
+	assert_int_equal(partial_open(dir_fd, &which, 100, 30, &second, NULL), 0);
+	assert_true(second.unnamed);
+	assert_int_equal(second.bytes, 0);
+}
+
+/* As it is kept in the store: what is written here would change it there. */
+static void one_that_has_another_name_is_begun_anew(void **state)
+{
+	auto_partial struct partial p = PARTIAL_INIT;
+
+	put_file("kept", "hello");
+	assert_int_equal(link("kept", A), 0);
+	p = open_it("aa", 3);
+	assert_false(p.unnamed);
+	assert_int_equal(p.bytes, 0);
+	put_bytes_into(&p, "other");
+	assert_contents("kept", "hello");
+	assert_contents(A, "other");
+}
+
 static void what_is_dropped_can_still_be_read(void **state)
 {
 	auto_partial struct partial p = open_it("aa", 100), next = PARTIAL_INIT;
@@ -207,7 +234,7 @@ static void a_link_is_not_followed(void **state)
 
 	put_file("victim", "precious");
 	assert_int_equal(symlink("../victim", A), 0);
-	assert_int_equal(partial_open(dir_fd, &which, 3, false, &p, &err), -ELOOP);
+	assert_int_equal(partial_open(dir_fd, &which, 3, 0, &p, &err), -ELOOP);
 	assert_non_null(strstr(err.text, "open partial/aa0"));
 	assert_contents("victim", "precious");
 	assert_true(p.fd < 0);
@@ -228,35 +255,30 @@ static int wait_for_it(struct child *parent, void *arg)
 	(void)alarm(60);
 	(void)close(held->fd);
 	kit_tell(parent);
-	if (partial_open(dir, which, 100, true, &p, NULL) < 0 || p.unnamed ||
+	if (partial_open(dir, which, 100, LONG_MS, &p, NULL) < 0 || p.unnamed ||
 	    fstatat(dir, digest_hex(which), &st, 0) < 0)
 		return 255;
 	return (int)p.bytes;
 }
 
-/* Whether the file with this name has somebody waiting for its lock. */
-static bool is_waited_for(const char *path)
-{
-	char line[200], wanted[40];
-	struct stat st;
-	FILE *locks = fopen("/proc/locks", "re");
-	bool found = false;
-
-	assert_non_null(locks);
-	assert_int_equal(stat(path, &st), 0);
-	(void)snprintf(wanted, sizeof(wanted), ":%llu ", (unsigned long long)st.st_ino);
-	while (!found && fgets(line, sizeof(line), locks))
-		found = strstr(line, "-> FLOCK") && strstr(line, wanted);
-	(void)fclose(locks);
-	return found;
-}
-
-static void let_it_wait(const char *path)
+/* Waits until the process has the file open. */
+static void let_it_open(const struct child *child, const char *path)
 {
 	const struct timespec slice = { .tv_nsec = 5000000 };
+	struct stat wanted, have;
+	char name[64];
 
-	for (int i = 0; i < 4000 && !is_waited_for(path); i++)
+	assert_int_equal(stat(path, &wanted), 0);
+	for (int i = 0; i < 4000; i++) {
+		for (int fd = 3; fd < 64; fd++) {
+			(void)snprintf(name, sizeof(name), "/proc/%d/fd/%d", child->pid, fd);
+			if (stat(name, &have) == 0 && have.st_ino == wanted.st_ino &&
+			    have.st_dev == wanted.st_dev)
+				return;
+		}
 		(void)nanosleep(&slice, NULL);
+	}
+	fail_msg("nobody opens %s", path);
 }
 
 static void who_waits_finds_what_has_come(void **state)
@@ -265,7 +287,7 @@ static void who_waits_finds_what_has_come(void **state)
 	struct child child = kit_fork(wait_for_it, &first);
 
 	assert_true(kit_hear(&child));
-	let_it_wait(A);
+	let_it_open(&child, A);
 	put_bytes_into(&first, "hello");
 	partial_close(&first);
 	assert_int_equal(kit_wait(&child), 5);
@@ -277,7 +299,7 @@ static void who_waits_for_what_is_dropped_makes_it_anew(void **state)
 	struct child child = kit_fork(wait_for_it, &first);
 
 	assert_true(kit_hear(&child));
-	let_it_wait(A);
+	let_it_open(&child, A);
 	put_bytes_into(&first, "hello");
 	partial_drop(&first);
 	partial_close(&first);
@@ -381,6 +403,8 @@ int main(void)
 		in_partial(a_validator_says_nothing_of_no_bytes),
 		in_partial(one_that_is_too_long_is_emptied),
 		in_partial(who_comes_second_gets_one_of_his_own),
+		in_partial(who_waited_long_enough_gets_one_of_his_own),
+		in_partial(one_that_has_another_name_is_begun_anew),
 		in_partial(what_is_dropped_can_still_be_read),
 		in_partial(what_was_never_opened_can_be_dropped_and_closed),
 		in_partial(a_link_is_not_followed),
