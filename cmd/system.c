@@ -11,11 +11,13 @@
 /* ---- gc ---- */
 
 struct gc_options {
-	bool dry_run;
+	bool dry_run, partial;
 	const char *format;
 };
 
 static const struct option gc_options[] = {
+	{ 0, "partial", OPTION_FLAG, offsetof(struct gc_options, partial), NULL,
+	  "also downloads that the next pull would go on with" },
 	{ 'n', "dry-run", OPTION_FLAG, offsetof(struct gc_options, dry_run), NULL,
 	  "say what would go, and leave it" },
 	{ 0, "format", OPTION_TEXT, offsetof(struct gc_options, format), "FORMAT",
@@ -54,12 +56,13 @@ static int gc(struct app *app, const void *opts, char **args, size_t count, stru
 	bool programs = listing_for_programs(app, o->format);
 	struct garbage garbage = { .style = { .programs = programs }, .records = json_new_array() };
 	struct listing_how how = { .format = o->format };
+	unsigned int flags = (o->dry_run ? OVERLAID_GC_DRY_RUN : 0) |
+			     (o->partial ? OVERLAID_GC_PARTIAL : 0);
 	struct overlaid *store;
 	int r = app_store(app, &store, err);
 
 	if (r == 0)
-		r = overlaid_gc(store, o->dry_run ? OVERLAID_GC_DRY_RUN : 0, add_garbage, &garbage,
-				err);
+		r = overlaid_gc(store, flags, add_garbage, &garbage, err);
 	if (r == 0 && !app->quiet && (!garbage.records || garbage.records->count > 0 || programs))
 		r = listing_print(app, &garbage_listing, garbage.records, &how, err);
 	if (r == 0 && !app->quiet && !programs && !o->format)

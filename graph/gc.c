@@ -19,7 +19,7 @@
 struct collector {
 	struct overlaid *o;
 	struct store *store;
-	bool dry_run;
+	bool dry_run, partial;
 	int (*fn)(void *arg, const struct overlaid_garbage *garbage);
 	void *arg;
 	struct err *err;
@@ -240,7 +240,9 @@ static int collect_partials(struct collector *c)
 {
 	auto_close int dir_fd = open_or_make_dir_at(c->store->root_fd, "partial", 0700, c->err);
 	struct partials p = { .collector = c, .dir_fd = dir_fd };
-	int r = dir_fd < 0 ? dir_fd : partial_sweep(dir_fd, collect_partial, &p, c->err);
+	int r = dir_fd < 0 ? dir_fd :
+			     partial_sweep(dir_fd, c->partial ? 0 : PARTIAL_KEPT_SECONDS,
+					   collect_partial, &p, c->err);
 
 	return r < 0 ? r : p.r;
 }
@@ -309,6 +311,7 @@ int overlaid_gc(struct overlaid *o, unsigned int flags,
 	struct collector c = { .o = o,
 			       .store = o->store,
 			       .dry_run = flags & OVERLAID_GC_DRY_RUN,
+			       .partial = flags & OVERLAID_GC_PARTIAL,
 			       .fn = fn,
 			       .arg = arg,
 			       .err = err };

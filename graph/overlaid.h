@@ -425,6 +425,7 @@ struct overlaid_garbage {
 };
 enum overlaid_gc_flags {
 	OVERLAID_GC_DRY_RUN = 1,
+	OVERLAID_GC_PARTIAL = 2, /* also downloads that could still be gone on with */
 };
 /* Finds everything that nobody holds, says it, removes it (and waits until it is gone), but for
  * work in progress. */

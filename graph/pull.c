@@ -396,7 +396,7 @@ static int pull_from_registry(struct pulling *p, const char *text, struct err *e
 	partial_fd = open_or_make_dir_at(p->o->store->root_fd, "partial", 0700, err);
 	if (partial_fd < 0)
 		return partial_fd;
-	(void)partial_sweep(partial_fd, NULL, NULL, NULL);
+	(void)partial_sweep(partial_fd, PARTIAL_KEPT_SECONDS, NULL, NULL, NULL);
 	p->options.registries = registries;
 	p->options.partial_fd = partial_fd;
 	return has_registry(text) ? pull_repository(p, &ref, err) : pull_short_name(p, text, err);

@@ -191,10 +191,10 @@ static int sweep_one(void *arg, const char *name)
 	return 0;
 }
 
-int partial_sweep(int dir_fd, partial_fn *fn, void *arg, struct err *err)
+int partial_sweep(int dir_fd, time_t age_seconds, partial_fn *fn, void *arg, struct err *err)
 {
 	struct sweep s = {
-		.dir_fd = dir_fd, .fn = fn, .arg = arg, .before = time(NULL) - PARTIAL_KEPT_SECONDS
+		.dir_fd = dir_fd, .fn = fn, .arg = arg, .before = time(NULL) - age_seconds + 1
 	};
 
 	return foreach_name(dir_fd, sweep_one, &s, err);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "driver/base/auto.h"
 #include "driver/base/digest.h"
@@ -46,9 +47,9 @@ void partial_set_validator(struct partial *partial, const char *validator);
 void partial_drop(struct partial *partial);
 void partial_close(struct partial *partial);
 
-/* Drops what nobody writes and is older than PARTIAL_KEPT_SECONDS. With fn: asks it, for each of
- * those, whether it is to be dropped (its name and bytes). */
+/* Drops what nobody writes and was last written at least so many seconds ago. With fn: asks it, for each
+ * of those, whether it is to be dropped (its name and bytes). */
 typedef bool partial_fn(void *arg, const char *name, int64_t bytes);
-int partial_sweep(int dir_fd, partial_fn *fn, void *arg, struct err *err);
+int partial_sweep(int dir_fd, time_t age_seconds, partial_fn *fn, void *arg, struct err *err);
 
 #endif

@@ -219,6 +219,38 @@ others_are_extracted() {
 	assert_each_blob_sent_once $SLACK
 }
 
+@test "gc --partial takes what could be gone on with, and gc what is older than a week" {
+	serve "{$AT_LAYER, \"do\": \"cut\", \"at\": $HALF, \"by\": \"reset\", \"times\": 2}"
+	fails_with "${LAYER:7:12}" ov pull --retry 0 "$NAME"
+	succeeds ov gc
+	assert_exists "$PARTIAL"
+	succeeds ov gc --partial --dry-run
+	assert_contains "$output" "partial/${LAYER#*:}"
+	assert_exists "$PARTIAL"
+	succeeds ov gc --partial
+	assert_equal "$(names_in "$ROOT/partial")" ""
+	fails_with "${LAYER:7:12}" ov pull --retry 0 "$NAME"
+	touch -d '8 days ago' "$ROOT"/partial/*
+	succeeds ov gc
+	assert_contains "$output" "partial/${LAYER#*:}"
+	assert_equal "$(names_in "$ROOT/partial")" ""
+	succeeds ov pull "$NAME"
+	assert_whole
+}
+
+@test "a disk too small for the download is said before it is filled, and one too small for the image is not left full" {
+	serve
+	mkdir -p "$T/small"
+	mount -t tmpfs -o size=$((SIZE / 2)) none "$T/small"
+	ROOT=$T/small/root
+	fails_with "has room for" ov pull --progress none "$NAME"
+	assert_equal "$(names_in "$ROOT/partial" | grep -c "${LAYER#*:}")" 0
+	mount -t tmpfs -o remount,size=$((SIZE + SIZE / 2)) none "$T/small"
+	fails_with "o space left" ov pull --progress none "$NAME"
+	succeeds ov images -q
+	umount "$T/small"
+}
+
 # ---- a partial file that is not what it was ----
 
 # Leaves half of the layer, and then the file as the command makes it.

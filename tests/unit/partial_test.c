@@ -319,7 +319,7 @@ static void sweep(partial_fn *fn, void *arg)
 {
 	struct err err = { 0 };
 
-	if (partial_sweep(dir_fd, fn, arg, &err) != 0)
+	if (partial_sweep(dir_fd, PARTIAL_KEPT_SECONDS, fn, arg, &err) != 0)
 		fail_msg("%s", err.text);
 }
 
