@@ -276,10 +276,9 @@ static int pull_all_tags(struct pulling *p, struct err *err)
 {
 	AUTO(tags_release) struct tags tags = { .pulling = p, .err = err };
 	struct err why = { "" };
+	size_t taken = 0;
 	int r = registry_tags(p->source, note_tag, &tags, err);
 
-	if (r >= 0 && tags.count == 0)
-		r = fail(err, -ENOENT, "%s: it has no tags", source_name(p->source));
 	for (size_t i = 0; r == 0 && i < tags.count; i++) {
 		auto_free char *text = NULL;
 		struct overlaid_reference ref;
@@ -288,11 +287,15 @@ static int pull_all_tags(struct pulling *p, struct err *err)
 			text = NULL;
 			return fail_oom(err);
 		}
-		if (overlaid_reference_parse(text, &ref, &why) < 0)
+		if (overlaid_reference_parse(text, &ref, &why) < 0) {
 			report_note(p, why.text);
-		else
-			r = pull_reference(p, &ref, err);
+			continue;
+		}
+		taken++;
+		r = pull_reference(p, &ref, err);
 	}
+	if (r == 0 && !taken)
+		return fail(err, -ENOENT, "%s: it has no tags", source_name(p->source));
 	return r;
 }
 

@@ -488,6 +488,11 @@ assert_nothing_told_elsewhere() {
 		gives_up 'tag|reference' --all-tags "$NAME"
 		anew
 	done
+	jq -nc '{name: "test/busybox", tags: ["a b", "latest"]}' >"$T/tags"
+	sick "{\"path\": \"$V2/tags/list\", \"do\": \"serve\", \"file\": \"$T/tags\", \"type\": \"application/json\"}"
+	succeeds ov pull --progress plain --all-tags "$NAME"
+	assert_contains "$output" 'a b'
+	assert_equal "$(ov images --format '{{.Tag}}')" latest
 }
 
 # ---- TLS ----
