@@ -653,10 +653,10 @@ static void a_blob_of_another_digest_is_fetched_elsewhere(void **state)
 
 static void who_had_the_wrong_bytes_is_not_asked_again(void **state)
 {
+	auto_free char *wrong = strdup(blob);
 	auto_httpd struct httpd *mirror = httpd_serve(ANSWER("/", "404 Gone", NULL, .again = true));
 	auto_httpd struct httpd *server = NULL;
 	auto_downloads struct downloads *downloads = NULL;
-	auto_free char *wrong = strdup(blob);
 
 	assert_non_null(wrong);
 	wrong[BLOB_BYTES - 1] ^= 1;
