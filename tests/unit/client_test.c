@@ -514,6 +514,21 @@ static void what_passes_is_tried_again(void **state)
 	assert_non_null(strstr(notes, "status 503, service unavailable: retrying in 0.0 s\n"));
 }
 
+/* It was reached, though it never answered. */
+static void who_hangs_up_is_tried_as_often_as_is_asked_for(void **state)
+{
+	auto_httpd struct httpd *server = httpd_serve(ANSWER("/", NULL, NULL),
+						      ANSWER("/", NULL, NULL, .then = HTTPD_RESET),
+						      ANSWER("/", NULL, NULL),
+						      ANSWER("/", "200 OK", "yes"));
+	const struct endpoint endpoint = endpoint_of(httpd_host(server));
+	auto_client struct client *client = make(&endpoint);
+	char body[100];
+
+	assert_int_equal(get(client, "/x", body, NULL), 0);
+	assert_int_equal(httpd_count(server), 4);
+}
+
 static void tries_are_counted(void **state)
 {
 	static const struct {
@@ -683,6 +698,7 @@ int main(void)
 		in_a_home(redirects_have_an_end),
 		in_a_home(who_does_not_speak_tls_is_asked_in_plain),
 		in_a_home(what_passes_is_tried_again),
+		in_a_home(who_hangs_up_is_tried_as_often_as_is_asked_for),
 		in_a_home(tries_are_counted),
 		in_a_home(who_was_never_reached_is_tried_once_more),
 		in_a_home(what_lasts_is_not_tried_again),
