@@ -514,8 +514,10 @@ static int answer_locked(struct auth *auth, const char *url, const struct challe
 		return get_token(auth, c, url, trust, cancelled, trouble, err);
 	if (!has_password(auth))
 		return fail(err, -EACCES, "it asks for user and password");
-	if (auth->header)
+	if (auth->header && strncmp(auth->header, "Basic ", 6) == 0)
 		return fail(err, -EACCES, "user or password is wrong");
+	forget(&auth->header);
+	auth->until = 0;
 	auth->header = basic_header(&auth->credentials);
 	return auth->header ? 0 : fail_oom(err);
 }

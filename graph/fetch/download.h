@@ -30,7 +30,7 @@ struct downloads;
 
 /* options, and what it points to, must outlive it. */
 int downloads_new(const struct downloads_options *options, struct downloads **ret, struct err *err);
-/* Ends what is under way. What has come stays for the next time. */
+/* Ends what is under way; no stream may be open. What has come stays for the next time. */
 void downloads_freep(struct downloads **downloads);
 
 /* Has the layer's blob fetched, after those that were asked for before; known ones are no harm. The

@@ -142,8 +142,8 @@ int http_resolve(const char *base, const char *location, char **ret, struct err 
 	AUTO(url_freep) CURLU *url = url_parse(base);
 	auto_free char *scheme = NULL, *full = NULL;
 
-	if (!url ||
-	    curl.url_set(url, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+	if (!url || curl.url_set(url, CURLUPART_URL, location,
+				 CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE) != CURLUE_OK)
 		return fail(err, -EPROTO, "it leads to \"%.*s\", which is no URL",
 			    (int)strnlen(location, strcspn(location, "?") < 200 ?
 							   strcspn(location, "?") :
