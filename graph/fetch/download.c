@@ -16,6 +16,7 @@
 #define PROGRESS_NS 100000000
 #define LOOK_NS	    20000000
 #define BLOCK_BYTES ((size_t)256 << 10)
+#define HELD_BYTES  ((size_t)512 << 10) /* of what came, until it is written */
 
 enum state { QUEUED, RUNNING, DONE, FAILED };
 
@@ -88,6 +89,8 @@ static bool is_rest(const struct http_response *response, int64_t from, int64_t 
 struct sink_arg {
 	struct downloads *downloads;
 	struct blob *blob;
+	char *held; /* bytes before blob->position that are not in the file yet */
+	size_t held_len;
 };
 
 /* The server has something else by that name. */
@@ -136,10 +139,10 @@ static void report(struct downloads *d, struct blob *b, bool always)
 	d->options.progress(d->options.progress_arg, b->layer, b->position);
 }
 
-static int write_at(struct blob *b, const char *data, size_t len, struct err *err)
+static int write_at(struct blob *b, const char *data, size_t len, int64_t offset, struct err *err)
 {
 	while (len > 0) {
-		ssize_t n = pwrite(b->partial.fd, data, len, b->position);
+		ssize_t n = pwrite(b->partial.fd, data, len, offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -150,30 +153,19 @@ static int write_at(struct blob *b, const char *data, size_t len, struct err *er
 		}
 		data += n;
 		len -= (size_t)n;
-		b->position += n;
+		offset += n;
 	}
 	return 0;
 }
 
-static int sink_write(void *arg, const void *data, size_t len, struct err *err)
+/* What is held goes into the file, and is there. */
+static int sink_flush(void *arg, struct err *err)
 {
 	struct sink_arg *s = arg;
 	struct blob *b = s->blob;
-	size_t known;
-	int r;
+	int r = write_at(b, s->held, s->held_len, b->position - (int64_t)s->held_len, err);
 
-	if ((int64_t)len > b->layer->size - b->position) {
-		b->other = true;
-		return fail(err, -EBADMSG,
-			    "%s is longer there than the %lld bytes that the manifest says",
-			    b->layer->blob.text, (long long)b->layer->size);
-	}
-	atomic_fetch_add(&s->downloads->fetched, len);
-	/* What was read may have been hashed already: it stays as it is, whatever is sent now. */
-	known = b->there - b->position < (int64_t)len ? (size_t)(b->there - b->position) : len;
-	known = b->position < b->there ? known : 0;
-	b->position += (int64_t)known;
-	r = write_at(b, (const char *)data + known, len - known, err);
+	s->held_len = 0;
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&s->downloads->lock);
@@ -186,14 +178,51 @@ static int sink_write(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
+static int sink_write(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct sink_arg *s = arg;
+	struct blob *b = s->blob;
+	int64_t there = b->there + (int64_t)s->held_len;
+	size_t known;
+	int r = 0;
+
+	if ((int64_t)len > b->layer->size - b->position) {
+		b->other = true;
+		return fail(err, -EBADMSG,
+			    "%s is longer there than the %lld bytes that the manifest says",
+			    b->layer->blob.text, (long long)b->layer->size);
+	}
+	atomic_fetch_add(&s->downloads->fetched, len);
+	/* What was read may have been hashed already: it stays as it is, whatever is sent now. */
+	known = b->position >= there		   ? 0 :
+		there - b->position < (int64_t)len ? (size_t)(there - b->position) :
+						     len;
+	b->position += (int64_t)known;
+	data = (const char *)data + known;
+	len -= known;
+	while (r >= 0 && len > 0) {
+		size_t room = HELD_BYTES - s->held_len, part = len < room ? len : room;
+
+		memcpy(s->held + s->held_len, data, part);
+		s->held_len += part;
+		b->position += (int64_t)part;
+		data = (const char *)data + part;
+		len -= part;
+		if (s->held_len == HELD_BYTES)
+			r = sink_flush(arg, err);
+	}
+	return r;
+}
+
 /* ---- one blob ---- */
 
 /* One try at one server. */
 static int try_once(struct downloads *d, struct blob *b, struct client *client, const char *path,
 		    struct http_response *response, enum http_trouble *trouble, struct err *err)
 {
-	struct sink_arg arg = { d, b };
-	const struct http_sink sink = { sink_begin, sink_write, &arg };
+	auto_free char *held = malloc(HELD_BYTES);
+	struct sink_arg arg = { .downloads = d, .blob = b, .held = held };
+	const struct http_sink sink = { sink_begin, sink_write, sink_flush, &arg };
 	const struct client_request request = { .path = path,
 						.from = b->no_range ? 0 : b->there,
 						.validator = b->partial.validator,
@@ -201,6 +230,8 @@ static int try_once(struct downloads *d, struct blob *b, struct client *client, 
 						.cancelled = &d->cancelled };
 	int r;
 
+	if (!held)
+		return fail_oom(err);
 	b->position = request.from;
 	r = client_try(client, &request, response, trouble, err);
 	if (r >= 0 && b->position != b->layer->size) {

@@ -171,6 +171,7 @@ struct exchange {
 	size_t header_bytes;
 	bool headed; /* all headers are there */
 	bool begun;  /* the sink knows */
+	bool held;   /* the sink has got something since it was flushed */
 	bool enough; /* of an error's body */
 	int failed;  /* by us */
 	struct err err;
@@ -297,8 +298,10 @@ static int take_body(struct exchange *x, const char *data, size_t len)
 	const struct http_sink *sink = x->request->sink;
 	struct buf *body = &x->response->body;
 
-	if (sink && is_success(x->response))
+	if (sink && is_success(x->response)) {
+		x->held = true;
 		return sink->write(sink->arg, data, len, &x->err);
+	}
 	if (body->len + len <= body->max)
 		return buf_append(body, data, len) < 0 ? fail_oom(&x->err) : 0;
 	if (is_success(x->response))
@@ -420,6 +423,17 @@ static void exchange_release(struct exchange *x)
 
 /* ---- the thread ---- */
 
+static int flush(struct exchange *x)
+{
+	const struct http_sink *sink = x->request->sink;
+	int r = x->held && sink->flush ? sink->flush(sink->arg, &x->err) : 0;
+
+	x->held = false;
+	if (r < 0)
+		x->failed = r;
+	return r;
+}
+
 static void end_exchange(struct http *http, struct exchange *x, CURLcode code)
 {
 	for (struct exchange **at = &http->active; *at; at = &(*at)->next)
@@ -428,6 +442,9 @@ static void end_exchange(struct http *http, struct exchange *x, CURLcode code)
 			break;
 		}
 	(void)curl.multi_remove_handle(http->multi, x->easy);
+	/* What came is kept, whatever came after it. */
+	if (flush(x) < 0)
+		code = CURLE_WRITE_ERROR;
 	/* libcurl takes headers that end in the middle for all of an answer. */
 	if (code == CURLE_OK && !x->headed)
 		code = CURLE_RECV_ERROR;
@@ -475,6 +492,15 @@ static void end_abandoned(struct http *http)
 	}
 }
 
+static void flush_all(struct http *http)
+{
+	for (struct exchange *x = http->active, *next; x; x = next) {
+		next = x->next;
+		if (flush(x) < 0)
+			end_exchange(http, x, CURLE_WRITE_ERROR);
+	}
+}
+
 static void *run(void *arg)
 {
 	struct http *http = arg;
@@ -491,6 +517,7 @@ static void *run(void *arg)
 			if (message->msg == CURLMSG_DONE && x)
 				end_exchange(http, x, message->data.result);
 		}
+		flush_all(http);
 		(void)curl.multi_poll(http->multi, NULL, 0, 1000, NULL);
 	}
 	return NULL;

@@ -63,11 +63,13 @@ void http_response_release(struct http_response *r);
 char *http_header(const struct http_response *r, const char *name, size_t n);
 
 /* Gets the body of a 2xx answer, on the thread that does all input and output: it must not wait for
- * anything. `begin` comes before the first `write`, also for an empty body. Negative ends the
- * request with that value; words are kept. */
+ * anything. `begin` comes before the first `write`, also for an empty body; `flush` (NULL: not
+ * wanted) after the last one that is at hand for now, as libcurl hands over small pieces. Negative
+ * ends the request with that value; words are kept. */
 struct http_sink {
 	int (*begin)(void *arg, const struct http_response *response, struct err *err);
 	int (*write)(void *arg, const void *data, size_t len, struct err *err);
+	int (*flush)(void *arg, struct err *err);
 	void *arg;
 };
 

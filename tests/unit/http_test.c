@@ -402,7 +402,7 @@ static int tub_write(void *arg, const void *data, size_t len, struct err *err)
 static int pour(const char *url, struct tub *t, struct http_response *ret,
 		enum http_trouble *trouble, struct err *err)
 {
-	const struct http_sink sink = { tub_begin, tub_write, t };
+	const struct http_sink sink = { .begin = tub_begin, .write = tub_write, .arg = t };
 	const struct http_request request = { .url = url, .sink = &sink };
 
 	return http_request(http, &request, ret, trouble, err);
