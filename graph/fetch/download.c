@@ -113,8 +113,8 @@ static int sink_begin(void *arg, const struct http_response *response, struct er
 		b->position = 0;
 	if (response->length >= 0 && response->length != b->layer->size - b->position)
 		return fail_size(b, b->position + response->length, err);
-	/* A weak one does not say that bytes are the same (RFC 9110, 8.8.1). */
 	b->answers++;
+	/* A weak one does not say that bytes are the same (RFC 9110, 8.8.1). */
 	if (b->position == 0)
 		partial_set_validator(&b->partial,
 				      etag && strncmp(etag, "W/", 2) != 0 ? etag : NULL);

@@ -107,8 +107,12 @@ static int read_document(struct source *s, const struct oci_descriptor *d,
 {
 	const char *what = document_words[kind];
 	struct digest have;
-	int r = s->ops->read_document(s, d, kind, ret, err);
+	int r;
 
+	if (strncmp(d->digest.text, "sha256:", 7) != 0)
+		return fail(err, -EOPNOTSUPP, "%s: %s %s: documents are kept by sha256 only",
+			    s->name, what, d->digest.text);
+	r = s->ops->read_document(s, d, kind, ret, err);
 	if (r < 0)
 		return err_prefix(err, r, "%s %s", what, d->digest.text);
 	if ((int64_t)ret->len != d->size)

@@ -511,6 +511,18 @@ static void the_oldest_docker_save_is_read(void **state)
 	assert_layer(source, &image.layers[1], "top=two", false);
 }
 
+static void documents_by_another_digest_than_sha256_are_refused(void **state)
+{
+	auto_source struct source *source = NULL;
+
+	put_file("l/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+	put_file("l/index.json", "{\"manifests\":[{\"mediaType\":\"" OCI_MANIFEST_TYPE
+				 "\",\"size\":2,\"digest\":\"sha512:" HEX64 HEX64 "\"}]}");
+	put_file("l/blobs/sha512/" HEX64 HEX64, "{}");
+	source = opened("l");
+	refused_image(source, 0, -EOPNOTSUPP, "by sha256 only");
+}
+
 static void documents_that_are_none_are_refused(void **state)
 {
 	put_file("d/manifest.json", "{}");
@@ -822,6 +834,7 @@ int main(void)
 		sandbox_test(compression_that_is_not_read_is_refused_by_name),
 		sandbox_test(the_oldest_docker_save_is_read),
 		sandbox_test(documents_that_are_none_are_refused),
+		sandbox_test(documents_by_another_digest_than_sha256_are_refused),
 		sandbox_test(a_layout_is_read_as_directory_and_as_archive),
 		sandbox_test(names_of_entries_are_references_or_tags),
 		sandbox_test(an_index_gives_the_platform_that_is_wanted),
