@@ -692,6 +692,9 @@ static void print_real(struct buf *out, double real)
 		if (strtod(text, NULL) == real)
 			break;
 	}
+	/* "-0" would be read as an integer, which has no such zero. */
+	if (strcmp(text, "-0") == 0)
+		(void)snprintf(text, sizeof(text), "-0.0");
 	(void)uselocale(before);
 	freelocale(c_locale);
 	(void)buf_puts(out, text);

@@ -116,7 +116,7 @@ static void whole_numbers_are_exact_to_64_bits(void **state)
 
 static void other_numbers_are_real(void **state)
 {
-	auto_json struct json *j = parse("[9223372036854775808, 1.5, 1e3, -2.5E-1, 0.1]");
+	auto_json struct json *j = parse("[9223372036854775808, 1.5, 1e3, -2.5E-1, 0.1, -0.0]");
 
 	for (size_t i = 0; i < j->count; i++)
 		assert_int_equal(j->items[i]->type, JSON_REAL);
@@ -124,7 +124,7 @@ static void other_numbers_are_real(void **state)
 	assert_true(j->items[1]->real == 1.5);
 	assert_true(j->items[2]->real == 1000);
 	assert_true(j->items[3]->real == -0.25);
-	assert_prints(j, 0, "[9.223372036854776e+18,1.5,1000,-0.25,0.1]");
+	assert_prints(j, 0, "[9.223372036854776e+18,1.5,1000,-0.25,0.1,-0.0]");
 }
 
 /*
