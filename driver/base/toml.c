@@ -799,6 +799,16 @@ static int read_document(struct toml *t)
 	return r;
 }
 
+/* Keys of headers, dotted keys and values nest in one another: each is bounded, all together here. */
+static bool is_within(const struct json *j, int depth)
+{
+	bool within = (j->type != JSON_ARRAY && j->type != JSON_OBJECT) || depth > 0;
+
+	for (size_t i = 0; i < j->count && within; i++)
+		within = is_within(j->items[i], depth - 1);
+	return within;
+}
+
 int toml_parse(const void *data, size_t len, size_t max_bytes, const char *what, struct json **ret,
 	       struct err *err)
 {
@@ -822,6 +832,8 @@ int toml_parse(const void *data, size_t len, size_t max_bytes, const char *what,
 	freelocale(t.c_locale);
 	if (r < 0)
 		return r;
+	if (!is_within(root, JSON_DEPTH_MAX))
+		return fail(err, -EFBIG, "%s: it is nested too deep", what);
 	*ret = take_ptr(root);
 	return 0;
 }

@@ -260,6 +260,21 @@ static void limits(void **state)
 	for (int i = 0; i < JSON_DEPTH_MAX + 1; i++)
 		(void)buf_puts(&text, "a.");
 	assert_int_equal(parse(text.data, text.len, &j, &err), -EFBIG);
+	/* Each within its bounds, and not together. */
+	buf_reset(&text);
+	(void)buf_putc(&text, '[');
+	for (int i = 0; i < JSON_DEPTH_MAX - 1; i++)
+		(void)buf_puts(&text, "a.");
+	(void)buf_puts(&text, "b]");
+	assert_int_equal(parse(text.data, text.len, &j, &err), -EFBIG);
+	assert_non_null(strstr(err.text, "too deep"));
+	buf_reset(&text);
+	(void)buf_putc(&text, '[');
+	for (int i = 0; i < JSON_DEPTH_MAX - 2; i++)
+		(void)buf_puts(&text, "a.");
+	(void)buf_puts(&text, "b]");
+	assert_int_equal(parse(text.data, text.len, &j, &err), 0);
+	json_freep(&j);
 	assert_int_equal(parse("a='x\0y'", 7, &j, &err), -EINVAL);
 }
 
