@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/format.h"
+#include "driver/base/clock.h"
 #include "driver/base/fd.h"
 #include "driver/base/json.h"
 
@@ -188,19 +189,11 @@ static bool say(const struct overlaid_progress *event, const char *id, struct bu
 	return false;
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* What an event tells about a bar. */
 static void move_bar(struct progress_bar *bar, const struct overlaid_progress *event)
 {
 	bool download = event->event == OVERLAID_EVENT_LAYER_DOWNLOAD;
-	int64_t now = now_ns(), elapsed;
+	int64_t now = clock_ns(), elapsed;
 
 	bar->waiting = event->event == OVERLAID_EVENT_LAYER_WAITING;
 	if (download && !bar->first_ns) {
@@ -235,13 +228,13 @@ static void event_on_terminal(struct progress *progress, const struct overlaid_p
 	if (progress->columns == 0)
 		find_size(progress);
 	if (moves && progress->drawn == visible(progress) &&
-	    now_ns() - progress->drawn_ns < REDRAW_NS)
+	    clock_ns() - progress->drawn_ns < REDRAW_NS)
 		return;
 	erase(progress, &out);
 	if (say(event, id, &out) && event->diff_id && event->event != OVERLAID_EVENT_NOTE)
 		drop_bar(progress, id);
 	draw(progress, &out);
-	progress->drawn_ns = now_ns();
+	progress->drawn_ns = clock_ns();
 	(void)write_full(STDERR_FILENO, buf_text(&out), out.len);
 }
 

@@ -151,6 +151,21 @@ void random_hex(char *out, size_t len)
 	out[len] = 0;
 }
 
+int make_unnamed_at(int dirfd, const char *what, struct err *err)
+{
+	char name[33];
+	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return fd;
+	random_hex(name, sizeof(name) - 1);
+	fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(err, -errno, "make %s: %m", what);
+	(void)unlinkat(dirfd, name, 0);
+	return fd;
+}
+
 int fsync_dir_at(int dirfd, const char *name, struct err *err)
 {
 	auto_close int fd = open_dir_at(dirfd, name, err);

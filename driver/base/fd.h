@@ -40,6 +40,10 @@ enum replace_flags {
 int replace_file_at(int dirfd, const char *name, const void *data, size_t len, unsigned int flags,
 		    struct err *err);
 
+/* A new file below dirfd that has no name, to be read and written: a descriptor. Where the filesystem has no
+ * such files, one whose name is taken away at once. `what` is it, in words. */
+int make_unnamed_at(int dirfd, const char *what, struct err *err);
+
 /* fsync(2) of a directory: what was renamed or created in it is durable after. */
 int fsync_dir_at(int dirfd, const char *name, struct err *err);
 

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "driver/base/auto.h"
+#include "driver/base/clock.h"
 #include "driver/base/sys.h"
 
 struct child {
@@ -22,17 +23,9 @@ struct child {
 	int64_t deadline_ms;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int left_ms(const struct child *c)
 {
-	int64_t left = c->deadline_ms - now_ms();
+	int64_t left = c->deadline_ms - clock_ns() / 1000000;
 
 	return left > 0 ? (int)left : 0;
 }
@@ -150,7 +143,7 @@ static int reap(struct child *c, int r, struct err *err)
 
 int run_program(const struct run_plan *plan, struct buf *out, struct err *err)
 {
-	struct child c = { .plan = plan, .deadline_ms = now_ms() + plan->timeout_ms };
+	struct child c = { .plan = plan, .deadline_ms = clock_ns() / 1000000 + plan->timeout_ms };
 	auto_close int ours = -EBADF, its = -EBADF;
 	int pair[2], fds[3] = { RUN_NULL, RUN_NULL, RUN_NULL }, r;
 

@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver/base/base64.h"
+#include "driver/base/clock.h"
 #include "driver/base/json.h"
 #include "graph/fetch/registries.h"
 
@@ -21,8 +21,8 @@ struct auth {
 	char *scope;
 	char *words;
 	pthread_mutex_t lock;
-	char *header; /* under lock; NULL: nothing known yet */
-	time_t until; /* of a token; 0: for good */
+	char *header;	  /* under lock; NULL: nothing known yet */
+	int64_t until_ns; /* of a token, by clock_ns; 0: for good */
 };
 
 /* ---- challenges ---- */
@@ -147,14 +147,6 @@ int challenge_parse(const char *value, struct challenge *ret, struct err *err)
 
 /* ---- one registry's ---- */
 
-static void forget(char **secret)
-{
-	if (*secret)
-		explicit_bzero(*secret, strlen(*secret));
-	free(*secret);
-	*secret = NULL;
-}
-
 int auth_new(struct http *http, struct credentials *credentials, const char *scope,
 	     struct auth **ret, struct err *err)
 {
@@ -184,7 +176,7 @@ void auth_freep(struct auth **at)
 	if (!auth)
 		return;
 	credentials_release(&auth->credentials);
-	forget(&auth->header);
+	secret_free(&auth->header);
 	free(auth->scope);
 	free(auth->words);
 	(void)pthread_mutex_destroy(&auth->lock);
@@ -195,14 +187,6 @@ void auth_freep(struct auth **at)
 const char *auth_words(const struct auth *auth)
 {
 	return auth->words;
-}
-
-static time_t now(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
 }
 
 char *auth_header(struct auth *auth)
@@ -218,14 +202,13 @@ char *auth_header(struct auth *auth)
 /* "Basic ...": user and password of the credentials. NULL: out of memory. */
 static char *basic_header(const struct credentials *c)
 {
-	auto_buf struct buf text = { .max = CREDENTIALS_FILE_MAX };
-	auto_buf struct buf header = { .max = 2 * CREDENTIALS_FILE_MAX };
+	AUTO(secret_release) struct buf text = { .max = CREDENTIALS_FILE_MAX };
+	AUTO(secret_release) struct buf header = { .max = 2 * CREDENTIALS_FILE_MAX };
 
 	(void)buf_printf(&text, "%s:%s", c->user ? c->user : "", c->secret);
 	(void)buf_puts(&header, "Basic ");
 	if (base64_encode(buf_text(&text), text.len, &header) < 0 || text.status < 0)
 		return NULL;
-	explicit_bzero(text.data, text.len);
 	return buf_take(&header);
 }
 
@@ -350,10 +333,8 @@ struct token_request {
 static void token_request_release(struct token_request *t)
 {
 	free(t->url);
-	if (t->form.data)
-		explicit_bzero(t->form.data, t->form.len);
-	buf_release(&t->form);
-	forget(&t->basic);
+	secret_release(&t->form);
+	secret_free(&t->basic);
 }
 
 static int build_token_request(struct auth *auth, const struct challenge *c,
@@ -471,11 +452,11 @@ static int get_token(struct auth *auth, const struct challenge *c, const char *r
 	}
 	if (r < 0)
 		return err_prefix(err, r, "token server %s", words ? words : "");
-	forget(&auth->header);
+	secret_free(&auth->header);
 	auth->header = header;
 	if (seconds <= 0 || seconds > EXPIRES_MAX)
 		seconds = seconds <= 0 ? EXPIRES_STANDARD : EXPIRES_MAX;
-	auth->until = now() + seconds;
+	auth->until_ns = clock_ns() + seconds * CLOCK_SECOND_NS;
 	return 0;
 }
 
@@ -508,7 +489,7 @@ static int answer_locked(struct auth *auth, const char *url, const struct challe
 {
 	/* Another thread was faster. */
 	if (auth->header && (!used || strcmp(auth->header, used) != 0) &&
-	    (!auth->until || now() < auth->until))
+	    (!auth->until_ns || clock_ns() < auth->until_ns))
 		return 0;
 	if (strcmp(c->scheme, "bearer") == 0)
 		return get_token(auth, c, url, trust, cancelled, trouble, err);
@@ -516,8 +497,8 @@ static int answer_locked(struct auth *auth, const char *url, const struct challe
 		return fail(err, -EACCES, "it asks for user and password");
 	if (auth->header && strncmp(auth->header, "Basic ", 6) == 0)
 		return fail(err, -EACCES, "user or password is wrong");
-	forget(&auth->header);
-	auth->until = 0;
+	secret_free(&auth->header);
+	auth->until_ns = 0;
 	auth->header = basic_header(&auth->credentials);
 	return auth->header ? 0 : fail_oom(err);
 }

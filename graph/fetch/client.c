@@ -181,9 +181,7 @@ static void journey_release(struct journey *j)
 {
 	free(j->url);
 	free(j->home);
-	if (j->used)
-		explicit_bzero(j->used, strlen(j->used));
-	free(j->used);
+	secret_free(&j->used);
 }
 
 static int start(struct journey *j, struct err *err)
@@ -225,10 +223,8 @@ struct header_list {
 
 static void header_list_release(struct header_list *list)
 {
-	for (size_t i = 0; i < list->count; i++) {
-		explicit_bzero(list->items[i], strlen(list->items[i]));
-		free(list->items[i]);
-	}
+	for (size_t i = 0; i < list->count; i++)
+		secret_free(&list->items[i]);
 }
 
 static int add_header(struct header_list *list, const char *name, const char *value,
@@ -281,9 +277,7 @@ static int send(struct journey *j, struct http_response *ret, enum http_trouble 
 					.cancelled = q->cancelled };
 	int r;
 
-	if (j->used)
-		explicit_bzero(j->used, strlen(j->used));
-	free(j->used);
+	secret_free(&j->used);
 	j->used = home ? auth_header(c->auth) : NULL;
 	r = list_headers(j, home, &list, err);
 	if (r < 0)

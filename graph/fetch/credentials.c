@@ -14,7 +14,7 @@
 #define DOCKER_KEY \
 	"https://index.docker.io/v1/" /* what Docker calls docker.io in files and to helpers */
 
-static void wipe(char **text)
+void secret_free(char **text)
 {
 	if (*text)
 		explicit_bzero(*text, strlen(*text));
@@ -22,7 +22,7 @@ static void wipe(char **text)
 	*text = NULL;
 }
 
-static void wipe_buf(struct buf *b)
+void secret_release(struct buf *b)
 {
 	if (b->data)
 		explicit_bzero(b->data, b->cap);
@@ -33,8 +33,8 @@ void credentials_release(struct credentials *c)
 {
 	int saved = errno;
 
-	wipe(&c->user);
-	wipe(&c->secret);
+	secret_free(&c->user);
+	secret_free(&c->secret);
 	free(c->source);
 	*c = (struct credentials){ 0 };
 	errno = saved;
@@ -168,7 +168,7 @@ static int take_answer(const char *name, const struct buf *out, struct credentia
 static int get_from_helper(const char *name, const char *host, struct credentials *ret,
 			   struct err *err)
 {
-	AUTO(wipe_buf) struct buf out = { 0 };
+	AUTO(secret_release) struct buf out = { 0 };
 	int r = ask_helper(name, "get", helper_key(host), &out, err);
 
 	if (r < 0)
@@ -185,7 +185,7 @@ static int get_from_helper(const char *name, const char *host, struct credential
 
 static int decode_auth(const char *auth, struct credentials *ret, struct err *err)
 {
-	AUTO(wipe_buf) struct buf text = { 0 };
+	AUTO(secret_release) struct buf text = { 0 };
 	int r = base64_decode(auth, &text, err);
 
 	if (r == 0)
@@ -205,8 +205,8 @@ static int read_entry(const struct json *entry, const char *file, struct credent
 	if (*auth)
 		r = decode_auth(auth, ret, err);
 	if (r == 0 && (*token || (!*auth && *user))) {
-		wipe(&ret->user);
-		wipe(&ret->secret);
+		secret_free(&ret->user);
+		secret_free(&ret->secret);
 		ret->identity_token = *token;
 		ret->user = strdup(*token ? "" : user);
 		ret->secret = strdup(*token ? token : json_string_or(entry, "/password", ""));
@@ -244,7 +244,7 @@ static const struct json *find_entry(const struct json *auths, const char *host,
 /* 1, or 0 where it is not there. */
 static int load(const char *path, struct json **ret, struct err *err)
 {
-	AUTO(wipe_buf) struct buf text = { .max = CREDENTIALS_FILE_MAX };
+	AUTO(secret_release) struct buf text = { .max = CREDENTIALS_FILE_MAX };
 	int r = read_file_at(AT_FDCWD, path, &text, err);
 
 	if (r == -ENOENT || r == -ENOTDIR)
@@ -426,7 +426,7 @@ static int open_for_change(const char *authfile, char **ret_path, struct json **
 
 static int save(const char *path, const struct json *file, struct err *err)
 {
-	AUTO(wipe_buf) struct buf text = { 0 };
+	AUTO(secret_release) struct buf text = { 0 };
 	auto_free char *dir = strdup(path);
 	char *slash;
 	int r = dir ? json_print(file, 8, &text, err) : fail_oom(err);
@@ -458,7 +458,7 @@ static struct json *auths_of(struct json **file)
 static int store_by_helper(const char *name, const char *host, const char *user, const char *secret,
 			   struct err *err)
 {
-	AUTO(wipe_buf) struct buf text = { 0 }, out = { 0 };
+	AUTO(secret_release) struct buf text = { 0 }, out = { 0 };
 	AUTO(wipe_json) struct json *j = json_new_object();
 	int r;
 
@@ -476,7 +476,7 @@ static int store_by_helper(const char *name, const char *host, const char *user,
 static int store_in_file(struct json **file, const char *host, const char *user, const char *secret,
 			 struct err *err)
 {
-	AUTO(wipe_buf) struct buf text = { 0 }, auth = { 0 };
+	AUTO(secret_release) struct buf text = { 0 }, auth = { 0 };
 	struct json *entry = json_new_object();
 	struct json *auths = auths_of(file);
 
@@ -531,7 +531,7 @@ static int forget_in_file(struct json *file, const char *host)
 
 static int forget_by_helper(const char *name, const char *host, struct err *err)
 {
-	AUTO(wipe_buf) struct buf out = { 0 };
+	AUTO(secret_release) struct buf out = { 0 };
 	int r = ask_helper(name, "erase", helper_key(host), &out, err);
 
 	if (r > 0)

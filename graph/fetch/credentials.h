@@ -25,11 +25,16 @@
 #include <stdbool.h>
 
 #include "driver/base/auto.h"
+#include "driver/base/buf.h"
 #include "driver/base/err.h"
 
 #define CREDENTIALS_FILE_MAX   ((size_t)1 << 20) /* bytes */
 #define CREDENTIALS_HELPER_MAX ((size_t)64 << 10)
 #define CREDENTIALS_HELPER_MS  30000
+
+/* Free a text, or a buffer's, after overwriting it. */
+void secret_free(char **text);
+void secret_release(struct buf *b);
 
 /* All owned; release wipes them. */
 struct credentials {

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "driver/base/clock.h"
 #include "driver/base/fd.h"
 #include "driver/base/pool.h"
 #include "graph/fetch/partial.h"
@@ -121,17 +122,9 @@ static int sink_begin(void *arg, const struct http_response *response, struct er
 	return 0;
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void report(struct downloads *d, struct blob *b, bool always)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 
 	if (!d->options.progress || (!always && now - b->reported_ns < PROGRESS_NS))
 		return;

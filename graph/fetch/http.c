@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "driver/base/clock.h"
 #include "driver/base/dl.h"
 #include "driver/base/fd.h"
 #include "driver/base/pool.h"
@@ -667,12 +668,8 @@ static void wait_for(struct http *http, struct exchange *x)
 	(void)curl.multi_wakeup(http->multi);
 	(void)pthread_mutex_lock(&http->lock);
 	while (!x->done) {
-		struct timespec until;
+		struct timespec until = clock_after(LOOK_MS * 1000000LL);
 
-		(void)clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += LOOK_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
 		(void)pthread_cond_timedwait(&http->ended, &http->lock, &until);
 		if (!x->done && cancelled && atomic_load(cancelled) &&
 		    !atomic_load(&x->abandoned)) {

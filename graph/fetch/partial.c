@@ -71,21 +71,6 @@ static int open_named(int dir_fd, const char *name, unsigned int wait_ms, struct
 	}
 }
 
-static int open_unnamed(int dir_fd, struct err *err)
-{
-	char name[33];
-	int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		return fd;
-	random_hex(name, sizeof(name) - 1);
-	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fail(err, -errno, "make a file in partial/: %m");
-	(void)unlinkat(dir_fd, name, 0);
-	return fd;
-}
-
 static void read_validator(struct partial *p)
 {
 	auto_buf struct buf text = { .max = VALIDATOR_MAX };
@@ -106,7 +91,7 @@ int partial_open(int dir_fd, const struct digest *digest, int64_t size, unsigned
 	p.fd = open_named(dir_fd, digest_hex(digest), wait_ms, err);
 	if (p.fd == -EAGAIN) {
 		p.unnamed = true;
-		p.fd = open_unnamed(dir_fd, err);
+		p.fd = make_unnamed_at(dir_fd, "a file in partial/", err);
 	}
 	if (p.fd < 0)
 		return p.fd;

@@ -11,23 +11,6 @@
 
 #define BLOCK_BYTES ((size_t)256 << 10)
 
-static int make_unnamed(int dir_fd, struct err *err)
-{
-	char name[33];
-	int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		return fd;
-	/* Not every filesystem has unnamed files; the directory is thrown away as a whole, so a
-	 * name that stays harms nobody. */
-	random_hex(name, sizeof(name) - 1);
-	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fail(err, -errno, "make a temporary file: %m");
-	(void)unlinkat(dir_fd, name, 0);
-	return fd;
-}
-
 struct copy {
 	struct inflate *inflate;
 	int to_fd;
@@ -85,7 +68,7 @@ static int spool_copy(int fd, char *head, ssize_t n, int spool_fd, struct err *e
 		return r;
 	if (!out)
 		return fail_oom(err);
-	to_fd = make_unnamed(spool_fd, err);
+	to_fd = make_unnamed_at(spool_fd, "a temporary file", err);
 	if (to_fd < 0)
 		return to_fd;
 	copy = (struct copy){ .inflate = inflate, .to_fd = to_fd, .out = out };

@@ -6,18 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "driver/base/clock.h"
 #include "driver/base/pool.h"
-
-static struct timespec after_interval(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += FLUSH_INTERVAL_MS * 1000000L;
-	t.tv_sec += t.tv_nsec / 1000000000L;
-	t.tv_nsec %= 1000000000L;
-	return t;
-}
 
 static void *flush_again_and_again(void *arg)
 {
@@ -25,7 +15,7 @@ static void *flush_again_and_again(void *arg)
 
 	(void)pthread_mutex_lock(&f->lock);
 	while (!f->end) {
-		const struct timespec until = after_interval();
+		const struct timespec until = clock_after(FLUSH_INTERVAL_MS * 1000000LL);
 		int r = 0;
 
 		while (!f->end && r != ETIMEDOUT)
