@@ -13,17 +13,12 @@
 #include <cmocka.h>
 
 #include "tests/unit/httpd.h"
+#include "tests/unit/util.h"
 
 #define REGISTRY "https://registry.example/v2/a/b/manifests/latest"
 #define THREADS	 6
 
 #define auto_auth AUTO(auth_freep)
-
-static void assert_words(const struct err *err, const char *words)
-{
-	if (!strstr(err->text, words))
-		fail_msg("'%s' is not in: %s", words, err->text);
-}
 
 /* ---- challenges ---- */
 
@@ -138,11 +133,7 @@ static int start(void **state)
 {
 	struct err err = { 0 };
 
-	(void)alarm(600);
-	(void)unsetenv("http_proxy");
-	(void)unsetenv("HTTP_PROXY");
-	(void)unsetenv("all_proxy");
-	(void)unsetenv("ALL_PROXY");
+	httpd_environment(NULL);
 	if (http_new(NULL, &http, &err) == 0)
 		return 0;
 	print_error("%s\n", err.text);

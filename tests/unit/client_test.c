@@ -14,6 +14,7 @@
 
 #include "tests/unit/httpd.h"
 #include "tests/unit/sandbox.h"
+#include "tests/unit/util.h"
 
 #define BASIC	 "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\""
 /* me:secret */
@@ -33,18 +34,9 @@ static void keep_note(void *arg, const char *text)
 /* Credentials are looked for in the sandbox only. */
 static int start(void **state)
 {
-	static const char *const places[] = { "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
-					      "DOCKER_CONFIG" };
-	static const char *const others[] = { "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "http_proxy",
-					      "HTTP_PROXY",	    "all_proxy",     "ALL_PROXY" };
-
-	(void)alarm(600);
 	if (sandbox_start(state) < 0)
 		return -1;
-	for (size_t i = 0; i < ARRAY_LEN(places); i++)
-		(void)setenv(places[i], sandbox_root(), 1);
-	for (size_t i = 0; i < ARRAY_LEN(others); i++)
-		(void)unsetenv(others[i]);
+	httpd_environment(sandbox_root());
 	options = (struct client_options){ .retries = 3, .delay_ns = 1000, .note = keep_note };
 	notes[0] = '\0';
 	return http_new(NULL, &http, NULL);
@@ -57,12 +49,6 @@ static int stop(void **state)
 }
 
 #define in_a_home(f) cmocka_unit_test_setup_teardown(f, start, stop)
-
-static void assert_words(const struct err *err, const char *words)
-{
-	if (!strstr(err->text, words))
-		fail_msg("'%s' is not in: %s", words, err->text);
-}
 
 static struct endpoint endpoint_of(const char *host)
 {

@@ -51,18 +51,9 @@ static struct source_layer layer_of(const void *data, size_t len)
 
 static int start(void **state)
 {
-	static const char *const places[] = { "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
-					      "DOCKER_CONFIG" };
-	static const char *const others[] = { "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "http_proxy",
-					      "HTTP_PROXY",	    "all_proxy",     "ALL_PROXY" };
-
-	(void)alarm(600);
 	if (sandbox_start(state) < 0)
 		return -1;
-	for (size_t i = 0; i < ARRAY_LEN(places); i++)
-		(void)setenv(places[i], sandbox_root(), 1);
-	for (size_t i = 0; i < ARRAY_LEN(others); i++)
-		(void)unsetenv(others[i]);
+	httpd_environment(sandbox_root());
 	put_dir("partial");
 	partial_fd = open("partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	options = (struct client_options){ .retries = 3, .delay_ns = 1000 };

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/httpd.h"
+#include "tests/unit/util.h"
 
 #define THREADS	    6
 #define THREAD_ASKS 8
@@ -23,13 +24,7 @@ static int start(void **state)
 {
 	struct err err = { 0 };
 
-	(void)alarm(600);
-	(void)unsetenv("http_proxy");
-	(void)unsetenv("HTTP_PROXY");
-	(void)unsetenv("all_proxy");
-	(void)unsetenv("ALL_PROXY");
-	(void)unsetenv("no_proxy");
-	(void)unsetenv("NO_PROXY");
+	httpd_environment(NULL);
 	if (http_new(NULL, &http, &err) == 0)
 		return 0;
 	print_error("%s\n", err.text);
@@ -40,12 +35,6 @@ static int stop(void **state)
 {
 	http_freep(&http);
 	return 0;
-}
-
-static void assert_words(const struct err *err, const char *words)
-{
-	if (!strstr(err->text, words))
-		fail_msg("'%s' is not in: %s", words, err->text);
 }
 
 /* ---- URLs ---- */

@@ -337,3 +337,18 @@ const char *httpd_nobody(void)
 		(void)bind_somewhere(host);
 	return host;
 }
+
+void httpd_environment(const char *home)
+{
+	static const char *const places[] = { "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+					      "DOCKER_CONFIG" };
+	static const char *const others[] = { "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "http_proxy",
+					      "HTTP_PROXY",	    "all_proxy",     "ALL_PROXY",
+					      "no_proxy",	    "NO_PROXY" };
+
+	(void)alarm(600);
+	for (size_t i = 0; home && i < ARRAY_LEN(places); i++)
+		(void)setenv(places[i], home, 1);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		(void)unsetenv(others[i]);
+}

@@ -73,4 +73,8 @@ void httpd_go(struct httpd *server);
 /* A port of loopback where nothing answers: "127.0.0.1:PORT". */
 const char *httpd_nobody(void);
 
+/* What a program that asks such a server begins with: it ends after ten minutes, no proxy and no file of the
+ * environment's counts, and credentials are looked for below `home` only (NULL: that is left as it is). */
+void httpd_environment(const char *home);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "driver/base/buf.h"
 #include "tests/unit/sandbox.h"
+#include "tests/unit/util.h"
 
 #define CONF	   "etc/containers/registries.conf"
 #define DROPIN	   "etc/containers/registries.conf.d/"
@@ -93,12 +94,6 @@ static void assert_found(const char *name, const char *expected)
 	for (size_t i = 0; i < found.count; i++)
 		describe(&found.items[i], &text);
 	assert_string_equal(buf_text(&text), expected);
-}
-
-static void assert_words(const struct err *err, const char *words)
-{
-	if (!strstr(err->text, words))
-		fail_msg("'%s' is not in: %s", words, err->text);
 }
 
 static void assert_not_found(const char *name, int code, const char *words)
