@@ -55,7 +55,7 @@ static int report_in_root(struct collector *c, const char *folder, const char *n
 
 /* ---- rows whose owner is gone ---- */
 
-/* One lease whose holder died: 1 and its id and name, 0 where there is none. */
+/* One lease whose holder's staging directory is gone: 1 and its id and name, 0 where there is none. */
 static int find_dead_lease(struct collector *c, int64_t after, int64_t *ret_id, char ret_name[64])
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
@@ -63,10 +63,7 @@ static int find_dead_lease(struct collector *c, int64_t after, int64_t *ret_id, 
 			 "SELECT id, name FROM lease WHERE id > ? ORDER BY id", "i", after);
 
 	while (r >= 0 && (r = db_step(&q, c->err)) > 0) {
-		auto_close int lock = -EBADF;
-
-		if (!staging_is_dead(c->store, db_text(&q, 1), &lock) &&
-		    faccessat(c->store->staging_fd, db_text(&q, 1), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		if (faccessat(c->store->staging_fd, db_text(&q, 1), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			continue;
 		*ret_id = db_int(&q, 0);
 		(void)snprintf(ret_name, 64, "%s", db_text(&q, 1));
@@ -165,6 +162,17 @@ static int look_at_snapshot(void *arg, const struct snapshot *s)
 
 /* ---- directories without a row ---- */
 
+/* The lease of that name goes with the directory, under its lock: a holder that dies while gc looks keeps
+ * both or neither. */
+static int end_lease_of(struct collector *c, const char *name)
+{
+	int64_t id;
+	int r = db_get_int(c->store->db, &id, c->err, "SELECT id FROM lease WHERE name = ?", "s",
+			   name);
+
+	return r > 0 ? lease_end(c->store, id, name, c->err) : r;
+}
+
 static int collect_staging(void *arg, const char *name)
 {
 	struct collector *c = arg;
@@ -175,7 +183,10 @@ static int collect_staging(void *arg, const char *name)
 		return 0;
 	r = report_in_root(c, "staging", name, "left behind by a process that died",
 			   c->store->staging_fd);
-	return r != 0 || c->dry_run ? r : trash_move(c->store, c->store->staging_fd, name, c->err);
+	if (r != 0 || c->dry_run)
+		return r;
+	r = end_lease_of(c, name);
+	return r < 0 ? r : trash_move(c->store, c->store->staging_fd, name, c->err);
 }
 
 /* Invariant 3: no row and no lock, so nobody's. */
@@ -318,11 +329,11 @@ int overlaid_gc(struct overlaid *o, unsigned int flags,
 	int r = c.dry_run ? 0 : trash_empty(o->store, true, err);
 
 	if (r >= 0)
-		r = collect_leases(&c);
-	if (r == 0)
 		r = snapshot_list(o->store, NULL, 0, look_at_snapshot, &c, err);
 	if (r == 0)
 		r = collect_directories(&c);
+	if (r == 0)
+		r = collect_leases(&c);
 	if (r == 0 && !c.dry_run)
 		r = trash_empty(o->store, true, err);
 	if (r == 0 && !c.dry_run)

@@ -175,6 +175,8 @@ child_of() { # pid
 			kill -KILL $(child_of "$pid") "$pid" 2>/dev/null || true
 			while [ -e "/proc/$pid" ]; do sleep 0.01; done
 		done
+		# What they were at is killed too, but not dead at once.
+		while pgrep -f -- "--root $ROOT" >/dev/null; do sleep 0.01; done
 		settle
 		assert_store_sound
 		assert_no_leftovers
