@@ -69,7 +69,7 @@ optimised := $(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS))
 fortify := $(if $(SAN),,$(if $(optimised),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 
 cflags = -std=gnu11 -fPIC -pthread -fstack-protector-strong $(warnings) $(sanitize) \
-	-I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DOVERLAID_VERSION='"$(VERSION)"' \
+	-I. -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DOVERLAID_VERSION='"$(VERSION)"' \
 	-include driver/base/banned.h $(fortify) $(CPPFLAGS) $(CFLAGS)
 ldflags = -pthread -Wl,-O1,--as-needed,--hash-style=gnu,-z,relro,-z,now $(sanitize) $(LDFLAGS)
 
@@ -78,6 +78,7 @@ base_libs = -lyajl -ldl
 driver_libs = -lcap
 graph_libs = -lsqlite3
 libs = $(graph_libs) $(driver_libs) $(base_libs)
+cmd_libs = -lnghttp2 -lprotobuf-c
 
 # ---- what there is ----
 
@@ -85,6 +86,7 @@ base_src := $(wildcard driver/base/*.c)
 driver_src := $(wildcard driver/*.c)
 graph_src := $(wildcard graph/name/*.c graph/store/*.c graph/fetch/*.c graph/*.c)
 cmd_src := $(wildcard cmd/*.c cmd/serve/*.c)
+proto := $(wildcard cmd/serve/*.proto)
 unit_src := $(wildcard tests/unit/*_test.c)
 unit_shared_src := $(filter-out $(unit_src),$(wildcard tests/unit/*.c))
 fuzz_src := $(wildcard tests/fuzz/*_fuzz.c)
@@ -96,6 +98,7 @@ tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/ben
 bats := $(wildcard tests/integration/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
+cmd_objects = $(call objects,$(1)) $(patsubst %.proto,$(B)/%.pb-c.o,$(proto))
 all_src := $(base_src) $(driver_src) $(graph_src) $(cmd_src) $(unit_src) $(unit_shared_src) \
 	$(unpack_src) $(fuzz_src) $(fuzz_main_src) $(fuzz_shared_src) $(tool_src) $(tool_shared_src)
 all_objects := $(call objects,$(all_src))
@@ -147,6 +150,16 @@ $(B)/%.o: %.c $(B)/flags
 
 -include $(all_objects:.o=.d)
 
+# Messages of gRPC: their code is made by protoc-c, and included as "cmd/serve/NAME.pb-c.h".
+$(B)/%.pb-c.c $(B)/%.pb-c.h &: %.proto $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,PROTO,$<)protoc-c --c_out=$(B) $<
+
+$(B)/%.pb-c.o: $(B)/%.pb-c.c
+	$(call say,CC,$<)$(CC) $(filter-out -Wundef,$(cflags)) -c -o $@ $<
+
+$(call objects,$(cmd_src) $(unit_src) $(fuzz_src)): | $(patsubst %.proto,$(B)/%.pb-c.h,$(proto))
+
 # ---- linking ----
 
 # One archive a layer: what calls upwards does not link (scripts/check-layers).
@@ -178,10 +191,11 @@ $(static): $(library_objects)
 STATIC ?= 1
 archive = $(if $(STATIC),$(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)))
 either = $(or $(call archive,$(1)),$(2))
-link_program = $(CC) $(ldflags) $(1) -o $(2) $(call objects,$(cmd_src)) $(B)/libbase.a -L$(B) \
+link_program = $(CC) $(ldflags) $(1) -o $(2) $(call cmd_objects,$(cmd_src)) $(B)/libbase.a -L$(B) \
 	$(if $(STATIC),$(static),-loverlaid) $(call either,cap,-lcap) $(call either,sqlite3,-lsqlite3) \
-	$(call either,yajl_s,-lyajl) -ldl -lm
-$(program): $(call objects,$(cmd_src)) $(B)/libbase.a $(shared) $(static) $(B)/flags
+	$(call either,yajl_s,-lyajl) $(call either,nghttp2,-lnghttp2) $(call either,protobuf-c,-lprotobuf-c) \
+	-ldl -lm
+$(program): $(call cmd_objects,$(cmd_src)) $(B)/libbase.a $(shared) $(static) $(B)/flags
 	$(call say,LINK)$(call link_program,-Wl$(comma)-rpath$(comma)'$$ORIGIN',$@)
 
 # What unpacks layers, started by the library.
@@ -191,21 +205,21 @@ $(unpack): $(call objects,$(unpack_src)) $(B)/libdriver.a $(B)/libbase.a $(B)/fl
 	$(call say,LINK)$(call link_unpack,$@)
 
 # The command line but for its main(), for the unit tests.
-$(B)/libcmd.a: $(call objects,$(filter-out cmd/main.c,$(cmd_src))) $(B)/flags
+$(B)/libcmd.a: $(call cmd_objects,$(filter-out cmd/main.c,$(cmd_src))) $(B)/flags
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $(filter %.o,$^)
 
 $(unit_tests): %: %.o $(call objects,$(unit_shared_src) $(tool_shared_src)) $(B)/libcmd.a \
 		$(layers) $(B)/flags
 	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libcmd.a $(layers) \
-		-lcmocka $(libs)
+		-lcmocka $(cmd_libs) $(libs)
 
 # The main() is libFuzzer's, or one that runs the inputs that are there.
 fuzzing := $(findstring fuzzer,$(SAN))
 $(fuzz_tests): %: %.o $(call objects,$(fuzz_shared_src) $(if $(fuzzing),,$(fuzz_main_src))) \
-		$(layers) $(B)/flags
+		$(B)/libcmd.a $(layers) $(B)/flags
 	$(call say,LINK)$(CC) $(ldflags) $(if $(fuzzing),-fsanitize=fuzzer) -o $@ $(filter %.o,$^) \
-		$(layers) -lz -lcmocka $(libs)
+		$(B)/libcmd.a $(layers) -lz -lcmocka $(cmd_libs) $(libs)
 $(B)/tests/fuzz/tar_fuzz: $(B)/tests/unit/same_contents.o
 
 $(tools): %: %.o $(call objects,$(tool_shared_src)) $(B)/libbase.a $(B)/flags
