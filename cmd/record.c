@@ -212,6 +212,7 @@ static struct json *holder_name(const struct overlaid_holder *holder)
 	static const char *const kinds[] = {
 		[OVERLAID_HELD_BY_IMAGE] = "",
 		[OVERLAID_HELD_BY_CONTAINER] = "container ",
+		[OVERLAID_HELD_BY_SNAPSHOT] = "snapshot ",
 		[OVERLAID_HELD_BY_LEASE] = "lease ",
 	};
 	auto_free char *name = NULL;
@@ -237,6 +238,7 @@ static struct json *holder_name(const struct overlaid_holder *holder)
 static const char *const layer_kinds[] = {
 	[OVERLAID_LAYER_PLAIN] = "plain",
 	[OVERLAID_LAYER_BOUND] = "bound",
+	[OVERLAID_LAYER_ADOPTED] = "adopted",
 	[OVERLAID_LAYER_PATCH] = "patch",
 };
 

@@ -61,6 +61,10 @@ struct tree_usage {
 /* Walks dirfd/name ("." is dirfd itself), without recursion and with two descriptors however deep it
  * is. What vanishes meanwhile is not counted. -errno with words. */
 int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err);
+/* As tree_usage_at; `stop`, asked at each directory, ends it: -ECANCELED. */
+typedef bool tree_stop_fn(void *arg);
+int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
+		     struct tree_usage *ret, struct err *err);
 
 /*
  * A name from outside as it may stand in words: bytes that could drive a terminal (below 0x20, and

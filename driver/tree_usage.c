@@ -215,7 +215,8 @@ static int ascend(struct walk *w, struct err *err)
 	return 0;
 }
 
-int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err)
+int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
+		     struct tree_usage *ret, struct err *err)
 {
 	AUTO(walk_release) struct walk w = { .fd = -EBADF };
 	struct tree_text text;
@@ -233,6 +234,8 @@ int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct er
 		r = enter(&w, fd, err);
 	}
 	while (r == 0 && w.depth) {
+		if (stop && stop(arg))
+			return fail(err, -ECANCELED, "nobody waits for it any more");
 		if (w.pending.len > w.levels[w.depth - 1].pending_at)
 			r = descend(&w, err);
 		else
@@ -241,4 +244,9 @@ int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct er
 	if (r == 0)
 		*ret = w.usage;
 	return r;
+}
+
+int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err)
+{
+	return tree_usage_until(dirfd, name, NULL, NULL, ret, err);
 }

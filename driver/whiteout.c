@@ -75,3 +75,11 @@ bool whiteout_is_opaque(int dir_fd, enum overlay_xattrs xattrs)
 	return fgetxattr(dir_fd, whiteout_opaque_xattr(xattrs), value, sizeof(value)) == 1 &&
 	       value[0] == 'y';
 }
+
+bool whiteout_path_is_opaque(const char *path, enum overlay_xattrs xattrs)
+{
+	char value[2];
+
+	return getxattr(path, whiteout_opaque_xattr(xattrs), value, sizeof(value)) == 1 &&
+	       value[0] == 'y';
+}

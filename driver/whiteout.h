@@ -55,5 +55,6 @@ int whiteout_mark_parent(int dir_fd, enum overlay_xattrs xattrs, struct err *err
 
 /* True for a directory that whiteout_set_opaque marked. */
 bool whiteout_is_opaque(int dir_fd, enum overlay_xattrs xattrs);
+bool whiteout_path_is_opaque(const char *path, enum overlay_xattrs xattrs);
 
 #endif

@@ -213,8 +213,11 @@ static int collect_unrecorded(struct collector *c, const char *folder, int dirfd
 static int collect_layer(void *arg, const char *name)
 {
 	struct collector *c = arg;
-	return collect_unrecorded(c, "layers/sha256", c->store->layers_fd, name,
-				  "SELECT 1 FROM layer WHERE key = 'sha256:' || ?");
+	/* An active snapshot whose commit never came takes its tree back (graph/store/keyed.h). */
+	return collect_unrecorded(
+		c, "layers/sha256", c->store->layers_fd, name,
+		"SELECT 1 FROM layer WHERE key = 'sha256:' || ?1"
+		" UNION ALL SELECT 1 FROM keyed WHERE uid = ?1 AND kind = 'active'");
 }
 
 static int collect_blob(void *arg, const char *name)
@@ -228,7 +231,9 @@ static int collect_snapshot_dir(void *arg, const char *name)
 {
 	struct collector *c = arg;
 	return collect_unrecorded(c, "snapshots", c->store->snapshots_fd, name,
-				  "SELECT 1 FROM snapshot WHERE uid = ?");
+				  "SELECT 1 FROM snapshot WHERE uid = ?1"
+				  " UNION ALL SELECT 1 FROM keyed WHERE uid = ?1 AND kind <> 'view'"
+				  " AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE keyed = id)");
 }
 
 struct partials {

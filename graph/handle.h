@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "driver/whiteout.h"
 #include "graph/limits.h"
 #include "graph/overlaid.h"
 #include "graph/store/store.h"
@@ -23,6 +24,8 @@ struct overlaid {
 	} * owned; /* ephemeral snapshots of this handle, and the descriptors that hold their
 		      locks */
 	size_t owned_count;
+	bool xattrs_known;
+	enum overlay_xattrs xattrs; /* that layers and uppers here are marked with */
 };
 
 /* Reports, if somebody wants to know. From any thread. */

@@ -39,8 +39,10 @@ static void holding_release(struct holding *h)
 	free(h->layers);
 }
 
-static enum overlaid_layer_kind kind_of(const char *name)
+static enum overlaid_layer_kind kind_of(const char *name, bool adopted)
 {
+	if (adopted)
+		return OVERLAID_LAYER_ADOPTED;
 	if (strcmp(name, layer_kind_name(LAYER_BOUND)) == 0)
 		return OVERLAID_LAYER_BOUND;
 	return strcmp(name, layer_kind_name(LAYER_PATCH)) == 0 ? OVERLAID_LAYER_PATCH :
@@ -51,8 +53,8 @@ static int read_layers(struct store *store, struct holding *h, struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	int r = db_query(store->db, &q, err,
-			 "SELECT id, key, bytes, disk_bytes, entries, created, diff_id, kind"
-			 " FROM layer ORDER BY id",
+			 "SELECT id, key, bytes, disk_bytes, entries, created, diff_id, kind,"
+			 " adopted FROM layer ORDER BY id",
 			 "");
 
 	while (r >= 0 && (r = db_step(&q, err)) > 0) {
@@ -72,7 +74,7 @@ static int read_layers(struct store *store, struct holding *h, struct err *err)
 					  .id = strdup(db_text(&q, 1)),
 					  .diff_id = strdup(db_text(&q, 6)) };
 		l->layer = (struct overlaid_layer){ .id = l->id,
-						    .kind = kind_of(db_text(&q, 7)),
+						    .kind = kind_of(db_text(&q, 7), db_int(&q, 8)),
 						    .diff_id = l->diff_id,
 						    .path = layer_path(store, db_text(&q, 1)),
 						    .bytes = (uint64_t)db_int(&q, 2),
@@ -140,6 +142,9 @@ int overlaid_layers(struct overlaid *o, overlaid_layer_fn *fn, void *arg, struct
 		  " CASE s.kind WHEN 'view' THEN s.image_name ELSE s.name END, s.scope FROM snapshot_layer e"
 		  " JOIN snapshot s ON s.id = e.snapshot"
 		  " ORDER BY e.layer, e.snapshot" },
+		{ OVERLAID_HELD_BY_SNAPSHOT,
+		  "SELECT DISTINCT e.layer, k.uid, k.name, k.scope FROM keyed_layer e"
+		  " JOIN keyed k ON k.id = e.keyed ORDER BY e.layer, e.keyed" },
 		{ OVERLAID_HELD_BY_LEASE,
 		  "SELECT e.layer, l.name, '', '' FROM lease_layer e"
 		  " JOIN lease l ON l.id = e.lease ORDER BY e.layer, e.lease" },

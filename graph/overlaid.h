@@ -309,13 +309,14 @@ int overlaid_image_mounts(struct overlaid *store,
 enum overlaid_holder_kind {
 	OVERLAID_HELD_BY_IMAGE,
 	OVERLAID_HELD_BY_CONTAINER,
+	OVERLAID_HELD_BY_SNAPSHOT, /* of a runtime */
 	OVERLAID_HELD_BY_LEASE
 };
 struct overlaid_holder {
 	enum overlaid_holder_kind kind;
-	const char *id;	   /* image id, container id, or lease name */
-	const char *name;  /* one reference of the image, the container's name, or "" */
-	const char *scope; /* "cli", "images" (a mounted image), "docker:<home>", ...; or "" */
+	const char *id;	  /* image id, container id, or lease name */
+	const char *name; /* one reference of the image, the container's or snapshot's name, or "" */
+	const char *scope; /* "cli", "images" (a mounted image), "containerd:SOCKET:NAME"; or "" */
 };
 /* A layer is made of its tar alone and shared by all images that have it. What depends on the layers
  * beneath is derived: */
@@ -323,13 +324,14 @@ enum overlaid_layer_kind {
 	OVERLAID_LAYER_PLAIN,
 	OVERLAID_LAYER_BOUND, /* the tar goes through symlinks of the layers beneath, or links to their
 				 files: it was unpacked over them, for images that begin so */
+	OVERLAID_LAYER_ADOPTED, /* a runtime unpacked it over the layers beneath, and says which chain it is */
 	OVERLAID_LAYER_PATCH, /* no tar: the metadata of directories that an image's layers only imply */
 };
 struct overlaid_layer {
 	const char
 		*id; /* "sha256:<hex>": of a plain one its diffID, of another a digest of its own */
 	enum overlaid_layer_kind kind;
-	const char *diff_id; /* of its tar; "" of a patch */
+	const char *diff_id; /* of its tar; "" of a patch and an adopted one */
 	const char *path;    /* its tree: ROOT/layers/sha256/<hex of id>/diff */
 	uint64_t bytes;	     /* contents */
 	uint64_t disk_bytes; /* as du(1) sees it */
@@ -411,6 +413,112 @@ int overlaid_container_changes(struct overlaid *store, const char *name, overlai
 /* Disk bytes of its own changes, counted now. */
 int overlaid_container_usage(struct overlaid *store, const char *name, uint64_t *ret_disk_bytes,
 			     struct err *err);
+
+/* ---- snapshots: for runtimes that name them, and mount them themselves ----
+ *
+ * As containerd's snapshots API has them (snapshots.Snapshotter): an active one takes changes over a committed
+ * parent, or none; committing it makes it a parent for others. `scope` separates users ("containerd:SOCKET:NAME");
+ * none sees another's, all share layers. `key`, `name` and `parent` are any bytes but NUL. Who writes to the
+ * tree of an active one is the runtime; the store never mounts it.
+ */
+enum overlaid_snapshot_kind {
+	OVERLAID_SNAPSHOT_VIEW = 1, /* read-only */
+	OVERLAID_SNAPSHOT_ACTIVE = 2,
+	OVERLAID_SNAPSHOT_COMMITTED = 3,
+};
+struct overlaid_label {
+	const char *key, *value;
+};
+struct overlaid_snapshot {
+	const char *name;
+	const char *parent; /* "": none */
+	enum overlaid_snapshot_kind kind;
+	int64_t created_ns, updated_ns; /* since 1970 */
+	const struct overlaid_label *labels;
+	size_t label_count;
+};
+typedef int overlaid_snapshot_fn(void *arg, const struct overlaid_snapshot *snapshot);
+
+/* What is to be given to mount(8): "overlay" with lowers and, but for a view, an upper; or "bind". */
+struct overlaid_mount {
+	const char *type, *source;
+	const char *const *options;
+	size_t option_count;
+};
+typedef int overlaid_mount_fn(void *arg, const struct overlaid_mount *mount);
+
+struct overlaid_prepare {
+	const char *scope, *key;
+	const char *parent;		  /* "": none */
+	enum overlaid_snapshot_kind kind; /* VIEW or ACTIVE */
+	const struct overlaid_label *labels;
+	size_t label_count;
+	/* What will be committed is the topmost layer of this chain (OCI image-spec config.md, chainID): the
+	 * mount is one that whiteouts can be written to. NULL: something else. */
+	const char *chain_id;
+	/* Mounts with "uidmap=" and "gidmap=" by these ("0:100000:65536"), and lowers by their real paths, which
+	 * containerd >= 2.0 idmaps; the upper belongs to the mapped root. NULL: as they are. */
+	const char *uid_map, *gid_map;
+};
+/* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed. `fn` is called once. */
+int overlaid_snapshot_prepare(struct overlaid *store, const struct overlaid_prepare *prepare,
+			      overlaid_mount_fn *fn, void *arg, struct err *err);
+/* The same mount again. -ENOENT; -EBADFD: it is committed. */
+int overlaid_snapshot_mounts(struct overlaid *store, const struct overlaid_prepare *prepare,
+			     overlaid_mount_fn *fn, void *arg, struct err *err);
+
+/*
+ * Where the layers of prepare->chain_id are here: keeps them here until the hold is released (by the same
+ * handle), and finds out what else a mount of them needs, which may take a while. 1, and *ret_hold, which is
+ * NULL where nothing has to be kept; 0: they are not here.
+ */
+struct overlaid_hold;
+int overlaid_chain_hold(struct overlaid *store, const char *chain_id,
+			struct overlaid_hold **ret_hold, struct err *err);
+void overlaid_hold_release(struct overlaid_hold *hold); /* NULL allowed */
+/* Instead of preparing: 1 where there is now a committed snapshot of prepare->chain_id over prepare->parent, whose
+ * label of the name `label` is the chainID, with these labels if it is new. 0: prepare it. */
+int overlaid_snapshot_share(struct overlaid *store, const struct overlaid_prepare *prepare,
+			    const char *label, struct err *err);
+
+struct overlaid_commit {
+	const char *scope, *key, *name;
+	const char *parent; /* "": the one it has; else, of one without, the one it gets */
+	const char
+		*chain_id; /* as in overlaid_prepare, else NULL: believed where both say the same */
+	const struct overlaid_label *labels; /* instead of those it had */
+	size_t label_count;
+};
+/* What was written to it is durable after: the slow part of a commit, outside of a batch. -ENOENT. */
+int overlaid_snapshot_flush(struct overlaid *store, const char *scope, const char *key,
+			    struct err *err);
+/* After overlaid_snapshot_flush. -ENOENT; -EEXIST: the name is taken; -EBADFD: it, or the new parent, is of the
+ * wrong kind; -EINVAL: it has another parent. */
+int overlaid_snapshot_commit(struct overlaid *store, const struct overlaid_commit *commit,
+			     struct err *err);
+
+/* -ENOENT; -ENOTEMPTY: it has children. Its disk is freed by overlaid_reap. */
+int overlaid_snapshot_remove(struct overlaid *store, const char *scope, const char *key,
+			     struct err *err);
+int overlaid_snapshot_get(struct overlaid *store, const char *scope, const char *key,
+			  overlaid_snapshot_fn *fn, void *arg, struct err *err);
+/* Sets labels, or takes away those whose value is NULL or ""; `replace`: all others go too. `fn` gets the result. */
+int overlaid_snapshot_update(struct overlaid *store, const char *scope, const char *key,
+			     const struct overlaid_label *labels, size_t count, bool replace,
+			     overlaid_snapshot_fn *fn, void *arg, struct err *err);
+/* Every one of the scope, parents before children. `fn` must not use the handle. */
+int overlaid_snapshots(struct overlaid *store, const char *scope, overlaid_snapshot_fn *fn,
+		       void *arg, struct err *err);
+/* Of its own tree, without parents': disk bytes and inodes, the root among them. Counted once of a committed one;
+ * 0 of a view. `stop` (NULL: never) ends the counting: -ECANCELED. */
+int overlaid_snapshot_usage(struct overlaid *store, const char *scope, const char *key,
+			    bool (*stop)(void *arg), void *arg, uint64_t *ret_disk_bytes,
+			    uint64_t *ret_inodes, struct err *err);
+
+/* Between these, changes to snapshots by this handle become durable together, at the end: where that fails, none
+ * of them is made. Nobody else can write meanwhile: be quick. */
+int overlaid_batch_begin(struct overlaid *store, struct err *err);
+int overlaid_batch_end(struct overlaid *store, struct err *err);
 
 /* ---- housekeeping ---- */
 

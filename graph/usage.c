@@ -10,6 +10,7 @@
 #include "driver/tree.h"
 #include "graph/handle.h"
 #include "graph/store/db.h"
+#include "graph/store/keyed.h"
 #include "graph/store/layer.h"
 #include "graph/store/snapshot.h"
 
@@ -41,8 +42,10 @@ static int count_layers(struct overlaid *o, struct overlaid_usage *u, struct err
 	int r = db_query(o->store->db, &q, err,
 			 "SELECT substr(key, 8),"
 			 " (SELECT count(DISTINCT image) FROM image_layer WHERE layer = l.id)"
-			 " + (SELECT count(DISTINCT snapshot) FROM snapshot_layer WHERE layer = l.id),"
+			 " + (SELECT count(DISTINCT snapshot) FROM snapshot_layer WHERE layer = l.id)"
+			 " + (SELECT count(DISTINCT keyed) FROM keyed_layer WHERE layer = l.id),"
 			 " EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = l.id)"
+			 " OR EXISTS(SELECT 1 FROM keyed_layer WHERE layer = l.id)"
 			 " OR EXISTS(SELECT 1 FROM lease_layer WHERE layer = l.id)"
 			 " FROM layer l",
 			 "");
@@ -89,6 +92,14 @@ static int count_snapshot(void *arg, const struct snapshot *s)
 	else
 		c->u->containers_reclaimable += bytes;
 	return 0;
+}
+
+/* A runtime's: nothing of it is ours to reclaim. */
+static int count_keyed(void *arg, const struct keyed *k)
+{
+	struct counting *c = arg;
+
+	return add_tree(c->o->store->snapshots_fd, k->uid, &c->u->containers, c->err);
 }
 
 /* What stands in layers/ or snapshots/ without a row. */
@@ -173,11 +184,15 @@ int overlaid_usage(struct overlaid *o, struct overlaid_usage *ret, struct err *e
 	if (r >= 0)
 		r = snapshot_list(o->store, NULL, 0, count_snapshot, &c, err);
 	if (r >= 0)
+		r = keyed_list(o->store, NULL, count_keyed, &c, err);
+	if (r >= 0)
 		r = count_unrecorded(o, o->store->layers_fd,
 				     "SELECT 1 FROM layer WHERE key = 'sha256:' || ?", &u, err);
 	if (r >= 0)
 		r = count_unrecorded(o, o->store->snapshots_fd,
-				     "SELECT 1 FROM snapshot WHERE uid = ?", &u, err);
+				     "SELECT 1 FROM snapshot WHERE uid = ?1"
+				     " UNION ALL SELECT 1 FROM keyed WHERE uid = ?1",
+				     &u, err);
 	if (r >= 0)
 		r = count_root(&c);
 	if (r < 0)

@@ -5,7 +5,9 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "driver/base/digest.h"
 #include "graph/store/store.h"
 
 #define BUSY_TIMEOUT_MS 60000
@@ -15,6 +17,7 @@ struct db {
 	sqlite3 *handle;
 	struct store_locks writer;
 	bool durable;
+	bool batch; /* transactions are parts of one */
 };
 
 static const char *const migrations[] = {
@@ -126,6 +129,52 @@ static const char *const migrations[] = {
 	"  PRIMARY KEY(reference, image)"
 	") STRICT, WITHOUT ROWID;"
 	"CREATE INDEX image_digest_image ON image_digest(image);",
+	/* 4: snapshots that a runtime names (graph/store/keyed.h), and which layers make which chain
+	   (graph/store/chain.h). A chain of a layer that goes, goes, and what is above it.
+	   keyed.chain_id: what the content is, or, while active, what it is to be; NULL: nobody knows. */
+	"CREATE TABLE chain("
+	"  chain_id TEXT PRIMARY KEY,"
+	"  parent TEXT REFERENCES chain(chain_id) ON DELETE CASCADE,"
+	"  layer INTEGER NOT NULL REFERENCES layer(id) ON DELETE CASCADE"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX chain_parent ON chain(parent);"
+	"CREATE INDEX chain_layer ON chain(layer);"
+	/* Here it is known which patch belongs on a chain; layer is NULL where none does. */
+	"CREATE TABLE chain_patch("
+	"  chain_id TEXT PRIMARY KEY REFERENCES chain(chain_id) ON DELETE CASCADE,"
+	"  layer INTEGER REFERENCES layer(id) ON DELETE CASCADE"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX chain_patch_layer ON chain_patch(layer);"
+	"CREATE TABLE keyed("
+	"  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"  scope TEXT NOT NULL,"
+	"  name TEXT NOT NULL,"
+	"  uid TEXT NOT NULL UNIQUE,"
+	"  kind TEXT NOT NULL CHECK(kind IN ('view', 'active', 'committed')),"
+	"  parent INTEGER REFERENCES keyed(id),"
+	"  chain_id TEXT,"
+	"  labels TEXT NOT NULL,"
+	"  created INTEGER NOT NULL,"
+	"  updated INTEGER NOT NULL,"
+	"  disk_bytes INTEGER,"
+	"  inodes INTEGER,"
+	"  UNIQUE(scope, name)"
+	") STRICT;"
+	"CREATE INDEX keyed_parent ON keyed(parent);"
+	"CREATE INDEX keyed_chain ON keyed(chain_id);"
+	"CREATE TABLE keyed_layer("
+	"  keyed INTEGER NOT NULL REFERENCES keyed(id),"
+	"  position INTEGER NOT NULL,"
+	"  layer INTEGER NOT NULL REFERENCES layer(id),"
+	"  PRIMARY KEY(keyed, position)"
+	") STRICT, WITHOUT ROWID;"
+	"CREATE INDEX keyed_layer_layer ON keyed_layer(layer);"
+	/* adopted: a runtime unpacked it. inodes: NULL where nobody has counted, of an adopted one nothing
+	   else either. */
+	"ALTER TABLE layer ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE layer ADD COLUMN inodes INTEGER;"
+	/* An image that nobody asked for by name is kept until then, in ns since 1970. */
+	"ALTER TABLE image ADD COLUMN kept_until INTEGER;" DB_RECORD_CHAINS("1") ";",
 };
 
 int db_schema_version(void)
@@ -241,6 +290,26 @@ void db_shrink(struct db *db)
 	(void)wal_hook(NULL, db->handle, NULL, WAL_PAGES_MAX);
 }
 
+/* chain_next(PARENT, DIFFID): the chainID of a layer over a chain (OCI image-spec config.md). */
+static void chain_next(sqlite3_context *context, int count, sqlite3_value **values)
+{
+	const char *parent = (const char *)sqlite3_value_text(values[0]);
+	const char *diff_id = (const char *)sqlite3_value_text(values[1]);
+	char text[2 * DIGEST_TEXT_MAX];
+	struct digest digest;
+	struct err err = { 0 };
+
+	if (!parent || !diff_id) {
+		sqlite3_result_null(context);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%s %s", parent, diff_id);
+	if (digest_of("sha256", text, strlen(text), &digest, &err) < 0)
+		sqlite3_result_error(context, err.text, -1);
+	else
+		sqlite3_result_text(context, digest.text, -1, SQLITE_TRANSIENT);
+}
+
 static int db_configure(struct db *db, struct err *err)
 {
 	char pragma[64];
@@ -252,6 +321,10 @@ static int db_configure(struct db *db, struct err *err)
 	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
 	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	(void)sqlite3_wal_hook(db->handle, wal_hook, NULL);
+	if (sqlite3_create_function_v2(db->handle, "chain_next", 2,
+				       SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
+				       chain_next, NULL, NULL, NULL) != SQLITE_OK)
+		return db_fail(db, err, "chain_next");
 	(void)snprintf(pragma, sizeof(pragma), "PRAGMA synchronous = %s",
 		       db->durable ? "FULL" : "OFF");
 	return db_exec(db, pragma, err);
@@ -297,7 +370,15 @@ void db_free(struct db *db)
 
 int db_begin(struct db *db, struct db_transaction *ret, struct err *err)
 {
-	int r = store_lock_offset(&db->writer, STORE_LOCK_WRITER, STORE_LOCK_WAIT, err);
+	int r;
+
+	if (db->batch) {
+		r = db_exec(db, "SAVEPOINT part", err);
+		if (r >= 0)
+			ret->db = db;
+		return r;
+	}
+	r = store_lock_offset(&db->writer, STORE_LOCK_WRITER, STORE_LOCK_WAIT, err);
 
 	if (r < 0)
 		return r;
@@ -322,12 +403,13 @@ int db_begin_read(struct db *db, struct db_transaction *ret, struct err *err)
 int db_commit(struct db_transaction *t, struct err *err)
 {
 	struct db *db = t->db;
-	int r = db_exec(db, "COMMIT", err);
+	int r = db_exec(db, db->batch ? "RELEASE part" : "COMMIT", err);
 
 	if (r < 0)
 		return r;
 	t->db = NULL;
-	store_unlock_offset(&db->writer, STORE_LOCK_WRITER);
+	if (!db->batch)
+		store_unlock_offset(&db->writer, STORE_LOCK_WRITER);
 	return 0;
 }
 
@@ -335,19 +417,47 @@ void db_rollback(struct db_transaction *t)
 {
 	if (!t->db)
 		return;
-	(void)sqlite3_exec(t->db->handle, "ROLLBACK", NULL, NULL, NULL);
-	store_unlock_offset(&t->db->writer, STORE_LOCK_WRITER);
+	(void)sqlite3_exec(t->db->handle,
+			   t->db->batch ? "ROLLBACK TO part; RELEASE part" : "ROLLBACK", NULL, NULL,
+			   NULL);
+	if (!t->db->batch)
+		store_unlock_offset(&t->db->writer, STORE_LOCK_WRITER);
 	t->db = NULL;
+}
+
+int db_batch_begin(struct db *db, struct err *err)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	int r = db_begin(db, &t, err);
+
+	t.db = NULL; /* it ends with the batch */
+	db->batch = r >= 0;
+	return r;
+}
+
+int db_batch_end(struct db *db, struct err *err)
+{
+	auto_transaction struct db_transaction t = { .db = db };
+
+	db->batch = false;
+	return db_commit(&t, err);
 }
 
 int db_set_durable(struct db *db, bool durable, struct err *err)
 {
 	/* NORMAL, not OFF: the log stays in order, so what is committed later with FULL makes this
 	 * durable too. */
-	if (!db->durable)
+	if (!db->durable || db->batch)
 		return 0;
 	return db_exec(db, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
 		       err);
+}
+
+void db_batch_drop(struct db *db)
+{
+	auto_transaction struct db_transaction t = { .db = db };
+
+	db->batch = false;
 }
 
 /* ---- statements ---- */

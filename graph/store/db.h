@@ -53,8 +53,36 @@ int db_begin(struct db *db, struct db_transaction *ret, struct err *err);
 int db_begin_read(struct db *db, struct db_transaction *ret, struct err *err);
 int db_commit(struct db_transaction *transaction, struct err *err);
 void db_rollback(struct db_transaction *transaction);
+/* Transactions from here to db_batch_end are parts of one: each is committed or rolled back by itself, and
+ * all that were committed become so, and durable, together. On failure of the end none is. */
+int db_batch_begin(struct db *db, struct err *err);
+int db_batch_end(struct db *db, struct err *err);
+void db_batch_drop(struct db *db); /* none of it */
 /* The next commits need not survive a power cut (they stay atomic). Not inside a transaction. */
 int db_set_durable(struct db *db, bool durable, struct err *err);
+
+/*
+ * Record, for the images that the condition selects ("image = ?"), which layers make which chains, and for one
+ * image which patch is on top. Where a chain was known with another layer, an image's is preferred: its digest was
+ * verified here.
+ */
+#define DB_CHAINS(condition)                                                                      \
+	" WITH RECURSIVE c(image, position, chain_id, parent, layer) AS ("                        \
+	"  SELECT image, 0, diff_id, NULL, layer FROM image_layer JOIN layer ON layer.id = layer" \
+	"   WHERE position = 0 AND " condition "  UNION ALL"                                      \
+	"  SELECT c.image, c.position + 1, chain_next(c.chain_id, l.diff_id), c.chain_id, l.id"   \
+	"   FROM c JOIN image_layer e ON e.image = c.image AND e.position = c.position + 1"       \
+	"   JOIN layer l ON l.id = e.layer AND l.kind <> 'patch')"
+#define DB_RECORD_CHAINS(condition)                                                               \
+	"INSERT INTO chain(chain_id, parent, layer)" DB_CHAINS(condition)                         \
+	" SELECT chain_id, parent, layer FROM c WHERE true ORDER BY position"                     \
+	" ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
+#define DB_RECORD_PATCH                                                                           \
+	"INSERT INTO chain_patch(chain_id, layer)" DB_CHAINS("image = ?1")                        \
+	" SELECT chain_id, (SELECT l.id FROM image_layer e JOIN layer l ON l.id = e.layer"        \
+	"  WHERE e.image = ?1 AND l.kind = 'patch')"                                              \
+	" FROM c WHERE true ORDER BY position DESC LIMIT 1"                                       \
+	" ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
 
 /* ---- statements ---- */
 

@@ -295,7 +295,8 @@ static int count_containers(struct listed *image, const struct db_query *q)
 #define HOLDERS                                                                                      \
 	"(SELECT count(DISTINCT image) FROM image_layer WHERE layer = layer.id) +"                   \
 	" (SELECT count(DISTINCT s.id) FROM snapshot_layer sl JOIN snapshot s ON s.id = sl.snapshot" \
-	"   WHERE sl.layer = layer.id AND (s.image IS NULL OR s.image <> e.image))"
+	"   WHERE sl.layer = layer.id AND (s.image IS NULL OR s.image <> e.image))"                  \
+	" + (SELECT count(DISTINCT keyed) FROM keyed_layer WHERE layer = layer.id)"
 
 static int read_details(struct store *store, int64_t only, struct listing *l, struct err *err)
 {
@@ -437,6 +438,14 @@ static int replace_chain(struct store *store, const struct image_facts *f, int64
 	return r < 0 ? r : layers_collect(store, &old, removed, err);
 }
 
+/* Which layers make which chain, and the patch of the whole one. */
+static int record_chains(struct store *store, int64_t id, struct err *err)
+{
+	int r = db_run(store->db, err, DB_RECORD_CHAINS("image = ?"), "i", id);
+
+	return r < 0 ? r : db_run(store->db, err, DB_RECORD_PATCH, "i", id);
+}
+
 int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_id,
 		 struct layer_list *removed, struct err *err)
 {
@@ -448,12 +457,14 @@ int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_
 	if (r >= 0)
 		r = db_run(
 			store->db, err,
-			"INSERT INTO image(image_id, manifest, os, architecture, variant, created, loaded)"
-			" VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(image_id) DO UPDATE SET"
-			" manifest = coalesce(excluded.manifest, manifest), loaded = excluded.loaded",
-			"sssssii", f->image_id->text, manifest, f->config->platform.os,
+			"INSERT INTO image(image_id, manifest, os, architecture, variant, created, loaded,"
+			" kept_until) VALUES(?, ?, ?, ?, ?, ?, ?, nullif(?, 0)) ON CONFLICT(image_id) DO"
+			" UPDATE SET manifest = coalesce(excluded.manifest, manifest),"
+			" loaded = excluded.loaded,"
+			" kept_until = CASE WHEN kept_until IS NULL THEN NULL ELSE excluded.kept_until END",
+			"sssssiii", f->image_id->text, manifest, f->config->platform.os,
 			f->config->platform.architecture, f->config->platform.variant,
-			f->config->created, (int64_t)time(NULL));
+			f->config->created, (int64_t)time(NULL), f->kept_until_ns);
 	/* The same config under another manifest: the one that came last stays. */
 	if (r >= 0 && old[0] && manifest && strcmp(old, manifest) != 0)
 		r = blob_collect(store, old, err);
@@ -462,6 +473,8 @@ int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_
 			       f->image_id->text);
 	if (r >= 0)
 		r = replace_chain(store, f, id, removed, err);
+	if (r >= 0)
+		r = record_chains(store, id, err);
 	if (r < 0)
 		return r;
 	*ret_id = id;
@@ -470,6 +483,10 @@ int image_insert(struct store *store, const struct image_facts *f, int64_t *ret_
 
 int image_tag(struct store *store, int64_t id, const char *reference, struct err *err)
 {
+	int r = db_run(store->db, err, "UPDATE image SET kept_until = NULL WHERE id = ?", "i", id);
+
+	if (r < 0)
+		return r;
 	return db_run(store->db, err,
 		      "INSERT INTO tag(reference, image) VALUES(?, ?)"
 		      " ON CONFLICT(reference) DO UPDATE SET image = excluded.image",

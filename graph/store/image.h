@@ -35,6 +35,9 @@ struct image_facts {
 	const struct oci_config *config;
 	const int64_t *layer_ids; /* rows of its chain (graph/store/chain.h) */
 	size_t layer_count;
+	/* 0: an image to keep. Else gc takes it after that time (ns since 1970), unless it is loaded again to be
+	 * kept, or tagged. */
+	int64_t kept_until_ns;
 };
 /* In a transaction. *ret_id is the new row, or that of the same image, whose manifest, load time
  * and chain are then brought up to date. Layers that lost their last edge go to `removed` (NULL

@@ -109,6 +109,22 @@ int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
 	return replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
 }
 
+int layer_write_adopted_json(int dir_fd, const char *chain_id, struct err *err)
+{
+	auto_json struct json *j = json_new_object();
+	auto_buf struct buf text = { .max = 0 };
+	int r;
+
+	j = json_set(j, "kind", json_new_string(layer_kind_name(LAYER_BOUND)));
+	j = json_set(j, "adopted", json_new_bool(true));
+	j = json_set(j, "chainID", json_new_string(chain_id));
+	j = json_set(j, "created", json_new_int(time(NULL)));
+	r = json_print(j, 0, &text, err);
+	if (r >= 0 && buf_putc(&text, '\n') < 0)
+		r = buf_status(&text, err);
+	return r < 0 ? r : replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
+}
+
 /* As layers of schema 1 have them. */
 static int read_implied_json(int dir_fd, struct buf *ret, struct err *err)
 {
@@ -203,6 +219,18 @@ int layer_insert(struct store *store, const struct layer_facts *f, int64_t *ret_
 	return 0;
 }
 
+int layer_insert_adopted(struct store *store, const char *key, int64_t *ret_id, struct err *err)
+{
+	int r = db_run(store->db, err,
+		       "INSERT INTO layer(key, kind, bytes, disk_bytes, entries, root_implied, implied,"
+		       " created, adopted) VALUES(?, ?, 0, 0, 0, 0, 0, ?, 1)",
+		       "ssi", key, layer_kind_name(LAYER_BOUND), (int64_t)time(NULL));
+
+	if (r >= 0)
+		*ret_id = db_last_id(store->db);
+	return r;
+}
+
 int trash_record(struct store *store, const char *kind, const char *hex, struct err *err)
 {
 	char name[TRASH_NAME_LEN + 1];
@@ -215,6 +243,7 @@ int trash_record(struct store *store, const char *kind, const char *hex, struct 
 #define UNHELD                                                           \
 	" AND NOT EXISTS(SELECT 1 FROM image_layer WHERE layer = ?1)"    \
 	" AND NOT EXISTS(SELECT 1 FROM snapshot_layer WHERE layer = ?1)" \
+	" AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE layer = ?1)"    \
 	" AND NOT EXISTS(SELECT 1 FROM lease_layer WHERE layer = ?1)"
 
 int layers_collect(struct store *store, const struct layer_list *candidates,

@@ -13,11 +13,15 @@
  *
  * A chainID of more than one layer is the digest of a text that is no tar, so no two kinds share a key.
  *
+ * A layer that a runtime unpacked itself (graph/store/keyed.h) is "adopted": a bound one, whatever lies
+ * beneath, whose bytes were not verified here. Its key is a random number, that of the snapshot it was.
+ *
  * layer.json, what a layer says of itself, so that the database can be made again from the
  * directories:
  *
  *	{"kind":"plain",			or "bound", "patch"; not there: plain
  *	 "diffID":"sha256:...",			not of a patch
+ *	 "adopted":BOOL,			a runtime unpacked it; not there: false
  *	 "chainID":"sha256:...",		bound: of the layers up to it; patch: of those it is on
  *	 "bytes":N, "diskBytes":N, "entries":N, "tarBytes":N,
  *	 "created":SECONDS,
@@ -74,6 +78,9 @@ struct layer_facts {
 	bool from_blob; /* the bytes came as a blob with a digest of its own */
 };
 
+/* Writes layer.json of a tree that a runtime unpacked, which is the chain's topmost layer. */
+int layer_write_adopted_json(int dir_fd, const char *chain_id, struct err *err);
+
 /* Writes layer.json, and "implied" where it is wanted, into the layer's directory in staging. */
 int layer_write_json(int dir_fd, const struct layer_facts *facts, struct err *err);
 
@@ -90,6 +97,9 @@ int layer_publish(struct store *store, int from_fd, const struct digest *key, st
 /* Inserts the row (invariant 2: the directory is durable). In a transaction. */
 int layer_insert(struct store *store, const struct layer_facts *facts, int64_t *ret_id,
 		 struct err *err);
+
+/* Inserts the row of an adopted layer, of which nothing is counted. In a transaction. */
+int layer_insert_adopted(struct store *store, const char *key, int64_t *ret_id, struct err *err);
 
 /* Invariant 5: of these layers, removes the rows that no edge points at, and records their
  * directories in `trash`. Those removed are added to `removed` (NULL allowed). In a transaction,

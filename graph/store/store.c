@@ -180,7 +180,7 @@ int store_open_files(const char *root, const char *run, bool durable, bool must_
 	if (!store)
 		return fail_oom(err);
 	store->root_fd = store->layers_fd = store->snapshots_fd = -EBADF;
-	store->blobs_fd = store->staging_fd = store->trash_fd = -EBADF;
+	store->blobs_fd = store->staging_fd = store->trash_fd = store->batch_locks.fd = -EBADF;
 	store->durable = durable;
 	r = path_from(root, "OVERLAID_ROOT", "/var/lib/overlaid", "XDG_DATA_HOME", ".local/share",
 		      &store->root_path, err);
@@ -259,4 +259,37 @@ int store_sync(const struct store *store, struct err *err)
 	if (store->durable && syncfs(store->root_fd) < 0)
 		return fail(err, -errno, "sync the filesystem of %s: %m", store->root_path);
 	return 0;
+}
+
+int store_layers_moved(struct store *store, struct err *err)
+{
+	if (store->batch) {
+		store->layers_moved = true;
+		return 0;
+	}
+	return store->durable ? fsync_dir_at(store->layers_fd, ".", err) : 0;
+}
+
+int store_batch_begin(struct store *store, struct err *err)
+{
+	int r = db_batch_begin(store->db, err);
+
+	store->batch = r >= 0;
+	store->layers_moved = false;
+	return r;
+}
+
+int store_batch_end(struct store *store, struct err *err)
+{
+	int r = 0;
+
+	store->batch = false;
+	if (store->layers_moved)
+		r = store_layers_moved(store, err);
+	if (r >= 0)
+		r = db_batch_end(store->db, err);
+	else
+		db_batch_drop(store->db);
+	store_locks_release(&store->batch_locks);
+	return r;
 }

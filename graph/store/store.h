@@ -10,12 +10,14 @@
  *	    diff/		the tree, in overlay form (driver/apply.h)
  *	    layer.json		what the layer says of itself (graph/store/layer.h)
  *	    implied		the directories that its tar implies, where there are any
- *	  snapshots/UID/	fs/ and work/ of a snapshot; UID is 64 random hex digits
+ *	  snapshots/UID/	fs/ and work/ of a snapshot; UID is 64 random hex digits. Of one that a
+ *				runtime names: diff/ and work/ (graph/store/keyed.h)
  *	  blobs/sha256/HEX	manifests and configs, original bytes
  *	  partial/		downloads that can be resumed
  *	  staging/RANDOM/	where layers and blobs are made; the maker holds flock(2)
  *	  trash/RANDOM		the only place to delete things from
  *	RUN/mnt/UID		mount points
+ *	RUN/l/NUMBER		links to trees, for mounts that others make (graph/store/keyed.h)
  *
  * Invariants. The code that keeps one cites its number.
  *
@@ -26,7 +28,7 @@
  *  4. Deleting: one transaction removes the rows and records the path in `trash`; then rename to
  *     trash/; then unlink. What a crash leaves of that is finished by the next removal or gc.
  *  5. References are rows with foreign keys, never a counter: a layer's references are its edges
- *     (image_layer, snapshot_layer, lease_layer). A transaction that removes edges also removes
+ *     (image_layer, snapshot_layer, keyed_layer, lease_layer). A transaction that removes edges also removes
  *     the layers that have none left. A derived layer is held as any other, and holds none: what it
  *     was made from may go.
  *  6. The kernel's mount table is the truth about mounts; `mount` rows carry boot id and mount
@@ -63,6 +65,16 @@
 
 struct db;
 
+/* A set of locks held through one open file description. One set does not exclude itself. */
+struct store_locks {
+	int fd;
+};
+#define STORE_LOCKS_INIT     \
+	{                    \
+		.fd = -EBADF \
+	}
+#define auto_locks AUTO(store_locks_release)
+
 struct store {
 	char *root_path; /* absolute */
 	char *run_path;
@@ -70,6 +82,9 @@ struct store {
 	int layers_fd, blobs_fd; /* layers/sha256, blobs/sha256 */
 	int snapshots_fd, staging_fd, trash_fd;
 	bool durable;
+	bool batch;	   /* between store_batch_begin and its end */
+	bool layers_moved; /* in it: something was renamed into layers/, and is not durable there yet */
+	struct store_locks batch_locks; /* held until its end */
 	struct db *db;
 };
 
@@ -98,16 +113,6 @@ enum store_lock_mode { STORE_LOCK_TRY, STORE_LOCK_WAIT };
 	 << 61) /* held during a write transaction: waits in the kernel's queue, not in \
 			      SQLite's sleep */
 #define STORE_LOCK_REAPER (((int64_t)1 << 61) + 1) /* held by who empties trash/ */
-
-/* A set of locks held through one open file description. One set does not exclude itself. */
-struct store_locks {
-	int fd;
-};
-#define STORE_LOCKS_INIT     \
-	{                    \
-		.fd = -EBADF \
-	}
-#define auto_locks AUTO(store_locks_release)
 
 /* An empty set. */
 int store_locks_open(const struct store *store, struct store_locks *ret, struct err *err);
@@ -146,6 +151,13 @@ bool staging_is_dead(const struct store *store, const char *name, int *ret_fd);
 /* Makes all that was written to the store's filesystem so far durable: syncfs(2). Nothing to do for
  * a volatile store. */
 int store_sync(const struct store *store, struct err *err);
+
+/* Something was renamed into layers/: makes that durable, or, in a batch (graph/store/db.h), sees to it that
+ * its end does. */
+int store_layers_moved(struct store *store, struct err *err);
+/* db_batch_begin and db_batch_end, with that. */
+int store_batch_begin(struct store *store, struct err *err);
+int store_batch_end(struct store *store, struct err *err);
 
 /* ---- trash ---- */
 

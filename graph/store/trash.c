@@ -65,7 +65,8 @@ static const struct {
 	{ "blob", offsetof(struct store, blobs_fd),
 	  "SELECT 1 FROM blob WHERE stored AND digest = 'sha256:' || ?" },
 	{ "snapshot", offsetof(struct store, snapshots_fd),
-	  "SELECT 1 FROM snapshot WHERE uid = ?" },
+	  "SELECT 1 FROM snapshot WHERE uid = ?1 UNION ALL SELECT 1 FROM keyed WHERE uid = ?1"
+	  " AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE keyed = id)" },
 };
 
 /* Invariant 4: rename after the rows are gone, under the object's lock, and only while no row is

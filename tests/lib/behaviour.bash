@@ -146,12 +146,13 @@ assert_no_leftovers() {
 # What database and directories say of each other, counted from scratch (the invariants of graph/store/store.h).
 assert_store_sound() {
 	local edges="SELECT layer FROM image_layer UNION ALL SELECT layer FROM snapshot_layer
-		UNION ALL SELECT layer FROM lease_layer"
+		UNION ALL SELECT layer FROM keyed_layer UNION ALL SELECT layer FROM lease_layer"
 	assert_equal "$(sql 'PRAGMA integrity_check')" ok
 	assert_equal "$(sql 'PRAGMA foreign_key_check')" ""
 	assert_same <(sql 'SELECT substr(key, 8) FROM layer ORDER BY 1') <(layer_dirs)
 	# A snapshot's directory is made at its first mount.
-	assert_equal "$(comm -13 <(sql 'SELECT uid FROM snapshot ORDER BY 1') <(names_in "$ROOT/snapshots"))" ""
+	assert_equal "$(comm -13 <(sql 'SELECT uid FROM snapshot UNION SELECT uid FROM keyed ORDER BY 1') \
+		<(names_in "$ROOT/snapshots"))" ""
 	assert_equal "$(comm -23 <(sql 'SELECT uid FROM snapshot JOIN mount ON snapshot.id = mount.snapshot ORDER BY 1') \
 		<(names_in "$ROOT/snapshots"))" ""
 	assert_same <(sql 'SELECT substr(digest, 8) FROM blob WHERE stored ORDER BY 1') <(names_in "$ROOT/blobs/sha256")
@@ -164,6 +165,7 @@ assert_store_sound() {
 	assert_same <(ov --json layers | jq -r '.[] | "\(.Layer) \(.References)"' | LC_ALL=C sort) <(
 		sql "SELECT key, (SELECT count(DISTINCT image) FROM image_layer WHERE layer = layer.id) +
 			(SELECT count(DISTINCT snapshot) FROM snapshot_layer WHERE layer = layer.id) +
+			(SELECT count(DISTINCT keyed) FROM keyed_layer WHERE layer = layer.id) +
 			(SELECT count(*) FROM lease_layer WHERE layer = layer.id)
 			FROM layer ORDER BY 1" | tr '|' ' '
 	)
