@@ -11,8 +11,10 @@
  *    works on it may look, and finishes it all the same. Nothing is sent then.
  *  - Cancellations never count against a connection, and no stream is refused: grpc-go sends again what looks
  *    as if it had not been looked at, and most calls must not be done twice.
- *  - Draining: listening ends, each connection gets a GOAWAY with the last stream that was looked at, what was
- *    begun is answered, then the connection is closed.
+ *  - Draining: listening ends. Each connection is told to begin no more calls; those that it began before it
+ *    heard are taken. Then it is told the last stream that was looked at: what lies above was not begun, and
+ *    never is. What was begun is answered, then the connection is closed. So whoever works on calls must do so
+ *    until grpc_server_run returns.
  *
  * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, RFC 9113.
  */
@@ -42,7 +44,9 @@ enum grpc_status {
 	GRPC_UNAVAILABLE = 14,
 };
 
-#define GRPC_REQUEST_BYTES_MAX ((size_t)4 << 20) /* as grpc-go's default; more is RESOURCE_EXHAUSTED */
+/* As grpc-go has it by default; more is RESOURCE_EXHAUSTED. */
+#define GRPC_REQUEST_BYTES_MAX ((size_t)4 << 20)
+#define GRPC_ANSWER_BYTES_MAX  ((size_t)1 << 30) /* all messages of a call */
 
 struct grpc_server;
 struct grpc_call;
@@ -54,6 +58,8 @@ struct grpc_options {
 	void *arg;
 	/* One line for an administrator, on the I/O thread; NULL: nobody wants to know. */
 	void (*log)(void *arg, const char *line);
+	/* While draining: how long a connection may take to take its answers, 0: 10 s. */
+	unsigned int patience_ms;
 };
 
 /* *ret is freed with grpc_server_free, after grpc_server_run has returned. */
@@ -65,8 +71,8 @@ void grpc_server_free(struct grpc_server *server); /* NULL allowed */
  * Before grpc_server_run. */
 int grpc_server_listen(struct grpc_server *server, int listen_fd, void *tag, struct err *err);
 
-/* The I/O thread: returns once grpc_server_drain was called and every call is answered (or, for connections
- * that do not take their answers, patience_ms after). 0 or -errno. */
+/* The I/O thread: returns once grpc_server_drain was called, every call is finished and every answer is taken
+ * (or, for connections that do not take their answers, patience_ms after). 0 or -errno. */
 int grpc_server_run(struct grpc_server *server, struct err *err);
 
 /* From any thread, and from a signal handler. */
@@ -83,9 +89,11 @@ void *grpc_call_tag(const struct grpc_call *call);
 int64_t grpc_call_deadline(const struct grpc_call *call);
 bool grpc_call_cancelled(const struct grpc_call *call);
 
-/* Adds a message to the answer; it is copied, and sent at once or with the end. -ENOMEM. */
+/* Adds a message to the answer; it is copied, and sent with the end. One thread at a time. -ENOMEM, or -EFBIG
+ * where the answer gets longer than GRPC_ANSWER_BYTES_MAX: the call then ends as RESOURCE_EXHAUSTED. */
 int grpc_call_send(struct grpc_call *call, const void *message, size_t len, struct err *err);
-/* Ends it; `message` (NULL: none) is UTF-8, words for people. The call is gone after. */
+/* Ends it; `message` (NULL: none) is UTF-8, words for people (what is not UTF-8 is replaced, what is over 4 KiB
+ * is cut). The call is gone after. */
 void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const char *message);
 
 #endif
