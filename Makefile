@@ -279,7 +279,7 @@ lint-cppcheck: $(B)/flags
 		--error-exitcode=1 -D_GNU_SOURCE -D__linux__ -D__x86_64__ -j $(cpus) -I. $(sources)
 	@echo "cppcheck: ok"
 
-lint-tidy: $(B)/flags
+lint-tidy: $(B)/flags $(patsubst %.proto,$(B)/%.pb-c.h,$(proto))
 	@printf '%s\n' $(filter-out driver/base/err.c,$(sources)) | xargs -P $(cpus) -n 1 sh -c \
 		'exec clang-tidy --quiet "$$0" -- $(subst ','\'',$(filter-out -Werror -Wno-format-truncation,$(cflags))) \
 		-include scripts/clang-tidy.h' 2>&1 | { ! grep -vE '^[0-9]+ warnings? (and .* )?generated|^Suppressed|^Use -header'; }
