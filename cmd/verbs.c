@@ -41,6 +41,7 @@ static const struct verb *const container_group[] = {
 	&diff_verb,	 &rm_verb,     &bundle_verb, NULL,
 };
 static const struct verb *const registry_group[] = { &login_verb, &logout_verb, NULL };
+static const struct verb *const serve_group[] = { &serve_verb, NULL };
 static const struct verb *const system_group[] = { &df_verb, &gc_verb, &info_verb, &version_verb,
 						   NULL };
 
@@ -48,6 +49,7 @@ const struct verb_group verb_groups[] = {
 	{ "Images", image_group },
 	{ "Containers", container_group },
 	{ "Registries", registry_group },
+	{ "Runtimes", serve_group },
 	{ "The store", system_group },
 	{ NULL, NULL },
 };

@@ -18,5 +18,7 @@ extern const struct verb create_verb, ps_verb, mount_verb, unmount_verb, rm_verb
 extern const struct verb run_verb_entry, bundle_verb;
 /* cmd/system.c */
 extern const struct verb gc_verb, df_verb, info_verb, version_verb;
+/* cmd/serve/serve.c */
+extern const struct verb serve_verb;
 
 #endif

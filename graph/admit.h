@@ -23,6 +23,7 @@ struct admission {
 	const struct references *references; /* to point at it */
 	const char *
 		named_digest; /* "docker.io/library/nginx@sha256:...", by which it is known too; or NULL */
+	unsigned int keep_seconds; /* as overlaid_pull's */
 	bool keep_blobs; /* of the layers that are extracted, where the source has them as files */
 };
 

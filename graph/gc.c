@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "driver/base/clock.h"
 #include "driver/base/fd.h"
 #include "driver/mount.h"
 #include "driver/tree.h"
@@ -15,6 +17,8 @@
 #include "graph/store/db.h"
 #include "graph/store/layer.h"
 #include "graph/store/snapshot.h"
+
+#define PASSING_MAX 16 /* images a round */
 
 struct collector {
 	struct overlaid *o;
@@ -320,6 +324,28 @@ static int collect_directories(struct collector *c)
 	return collect_partials(c);
 }
 
+/* Images that were to be kept for a while only, and that nobody made a container of. */
+static int drop_passing_images(struct collector *c)
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	char ids[PASSING_MAX][DIGEST_TEXT_MAX];
+	size_t count = 0;
+	int r = db_query(c->store->db, &q, c->err,
+			 "SELECT image_id FROM image WHERE kept_until < ? AND NOT EXISTS"
+			 " (SELECT 1 FROM snapshot WHERE image = image.id)",
+			 "i", (int64_t)time(NULL) * CLOCK_SECOND_NS);
+
+	while (r >= 0 && count < PASSING_MAX && (r = db_step(&q, c->err)) > 0)
+		(void)snprintf(ids[count++], sizeof(ids[0]), "%s", db_text(&q, 0));
+	db_query_release(&q);
+	for (size_t i = 0; r >= 0 && i < count; i++) {
+		r = overlaid_image_remove(c->o, ids[i], 0, NULL, NULL, c->err);
+		if (r == -ENOENT || r == -EBUSY)
+			r = 0;
+	}
+	return r;
+}
+
 int overlaid_gc(struct overlaid *o, unsigned int flags,
 		int (*fn)(void *arg, const struct overlaid_garbage *garbage), void *arg,
 		struct err *err)
@@ -331,7 +357,10 @@ int overlaid_gc(struct overlaid *o, unsigned int flags,
 			       .fn = fn,
 			       .arg = arg,
 			       .err = err };
-	int r = c.dry_run ? 0 : trash_empty(o->store, true, err);
+	int r = c.dry_run ? 0 : drop_passing_images(&c);
+
+	if (r >= 0 && !c.dry_run)
+		r = trash_empty(o->store, true, err);
 
 	if (r >= 0)
 		r = snapshot_list(o->store, NULL, 0, look_at_snapshot, &c, err);
@@ -351,6 +380,8 @@ int overlaid_reap(struct overlaid *o, bool wait, struct err *err)
 	struct collector c = { .o = o, .store = o->store, .err = err };
 	int r = snapshot_list_mounted(o->store, drop_stale_mount, &c, err);
 
+	if (r >= 0)
+		r = drop_passing_images(&c);
 	if (r >= 0)
 		r = trash_empty(o->store, wait, err);
 	return r == -EAGAIN ? 0 : r;

@@ -196,6 +196,9 @@ struct overlaid_pull {
 	enum overlaid_pull_policy policy;
 	bool keep_blobs;     /* layers also as they came; they go with the layers */
 	bool foreign_layers; /* also those that may not be distributed */
+	/* Not to be kept as an image: without a name, and gone so long after, unless somebody else wants it. 0: an
+	 * image like any other. */
+	unsigned int keep_seconds;
 	struct overlaid_registry registry;
 };
 
@@ -460,6 +463,9 @@ struct overlaid_prepare {
 	 * containerd >= 2.0 idmaps; the upper belongs to the mapped root. NULL: as they are. */
 	const char *uid_map, *gid_map;
 };
+/* Whether the store's paths can stand in options of mount(8): -EINVAL where not. */
+int overlaid_snapshots_check(struct overlaid *store, struct err *err);
+
 /* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed. `fn` is called once. */
 int overlaid_snapshot_prepare(struct overlaid *store, const struct overlaid_prepare *prepare,
 			      overlaid_mount_fn *fn, void *arg, struct err *err);
@@ -493,7 +499,7 @@ struct overlaid_commit {
 int overlaid_snapshot_flush(struct overlaid *store, const char *scope, const char *key,
 			    struct err *err);
 /* After overlaid_snapshot_flush. -ENOENT; -EEXIST: the name is taken; -EBADFD: it, or the new parent, is of the
- * wrong kind; -EINVAL: it has another parent. */
+ * wrong kind; -EINVAL: it has another parent; -ESTALE: flush it again. */
 int overlaid_snapshot_commit(struct overlaid *store, const struct overlaid_commit *commit,
 			     struct err *err);
 

@@ -166,14 +166,17 @@ static int fetch(struct pulling *p, const struct overlaid_reference *ref, const 
 	auto_source_image struct source_image image = { 0 };
 	auto_free char *named_digest = NULL;
 	struct digest named;
-	struct admission admission = { .references = &refs, .keep_blobs = p->pull->keep_blobs };
+	struct admission admission = { .references = &refs,
+				       .keep_seconds = p->pull->keep_seconds,
+				       .keep_blobs = p->pull->keep_blobs };
 	struct overlaid_pulled pulled = { .reference = reference };
 	int r = registry_read_image(p->source, &image, &named, err);
 
 	/* A digest says which image; a tag beside it is words, as docker and podman have it. */
-	if (r >= 0 && !ref->digest[0])
+	if (r >= 0 && !ref->digest[0] && !p->pull->keep_seconds)
 		r = references_add(&refs, reference, err);
-	if (r >= 0 && asprintf(&named_digest, "%s@%s", ref->repository, named.text) < 0) {
+	if (r >= 0 && !p->pull->keep_seconds &&
+	    asprintf(&named_digest, "%s@%s", ref->repository, named.text) < 0) {
 		named_digest = NULL;
 		r = fail_oom(err);
 	}

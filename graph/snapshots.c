@@ -28,8 +28,10 @@ static int labels_text(const struct overlaid_label *labels, size_t count, struct
 {
 	auto_json struct json *j = json_new_object();
 
+	/* One without a value is none, as containerd has it. */
 	for (size_t i = 0; i < count; i++)
-		j = json_set(j, labels[i].key, json_new_string(labels[i].value));
+		if (labels[i].value[0])
+			j = json_set(j, labels[i].key, json_new_string(labels[i].value));
 	return json_print(j, 0, ret, err);
 }
 
@@ -488,6 +490,19 @@ int overlaid_snapshot_usage(struct overlaid *o, const char *scope, const char *k
 		return r == -ENOENT ? r : err_prefix(err, r, "usage of \"%.300s\"", key);
 	*ret_disk_bytes = usage.disk_bytes;
 	*ret_inodes = usage.inodes;
+	return 0;
+}
+
+int overlaid_snapshots_check(struct overlaid *o, struct err *err)
+{
+	const char *paths[] = { o->store->root_path, o->store->run_path };
+
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		if (strpbrk(paths[i], ",:\\\""))
+			return fail(err, -EINVAL,
+				    "%s: a path with a comma, a colon, a quote or a backslash cannot stand in the "
+				    "options of a mount; choose another --root or --run",
+				    paths[i]);
 	return 0;
 }
 

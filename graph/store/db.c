@@ -12,12 +12,16 @@
 
 #define BUSY_TIMEOUT_MS 60000
 #define WAL_PAGES_MAX	100
+#define STATEMENTS_MAX	256
 
 struct db {
 	sqlite3 *handle;
 	struct store_locks writer;
 	bool durable;
 	bool batch; /* transactions are parts of one */
+	/* Statements that were prepared before and are not in use, each where the hash of its text says: preparing
+	 * takes longer than most of them run. */
+	sqlite3_stmt *idle[STATEMENTS_MAX];
 };
 
 static const char *const migrations[] = {
@@ -361,6 +365,8 @@ void db_free(struct db *db)
 {
 	if (!db)
 		return;
+	for (size_t i = 0; i < STATEMENTS_MAX; i++)
+		(void)sqlite3_finalize(db->idle[i]);
 	(void)sqlite3_close(db->handle);
 	store_locks_release(&db->writer);
 	free(db);
@@ -476,12 +482,25 @@ static int db_bind(struct db_query *q, const char *fmt, va_list ap)
 	return rc == SQLITE_OK ? 0 : -EIO;
 }
 
+static sqlite3_stmt **idle_slot(struct db *db, const char *sql)
+{
+	uint32_t hash = 2166136261; /* FNV-1a */
+
+	for (const char *c = sql; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 16777619;
+	return &db->idle[hash % STATEMENTS_MAX];
+}
+
 static int db_vquery(struct db *db, struct db_query *ret, struct err *err, const char *sql,
 		     const char *fmt, va_list ap)
 {
 	struct db_query q = { .db = db };
+	sqlite3_stmt **idle = idle_slot(db, sql);
 
-	if (sqlite3_prepare_v2(db->handle, sql, -1, &q.stmt, NULL) != SQLITE_OK)
+	if (*idle && strcmp(sqlite3_sql(*idle), sql) == 0)
+		q.stmt = take_ptr(*idle);
+	else if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &q.stmt, NULL) !=
+		 SQLITE_OK)
 		return db_fail(db, err, sql);
 	if (db_bind(&q, fmt, ap) < 0) {
 		int r = db_fail(db, err, sql);
@@ -578,6 +597,13 @@ bool db_is_null(const struct db_query *q, int column)
 
 void db_query_release(struct db_query *q)
 {
-	(void)sqlite3_finalize(q->stmt);
-	q->stmt = NULL;
+	sqlite3_stmt **idle;
+
+	if (!q->stmt)
+		return;
+	idle = idle_slot(q->db, sqlite3_sql(q->stmt));
+	(void)sqlite3_reset(q->stmt);
+	(void)sqlite3_clear_bindings(q->stmt);
+	(void)sqlite3_finalize(*idle);
+	*idle = take_ptr(q->stmt);
 }

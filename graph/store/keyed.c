@@ -357,7 +357,7 @@ static int adopt(struct store *store, const struct keyed *k, const char *parent_
 	dir_fd = keyed_open_dir(store, k, NULL, err);
 	r = dir_fd < 0 ? dir_fd : store_lock_object(locks, k->uid, STORE_LOCK_WAIT, err);
 	if (r >= 0 && faccessat(dir_fd, "layer.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = fail(err, -EBADFD, "it was written to by nobody who said so (keyed_flush)");
+		r = fail(err, -ESTALE, "the layer that it was a copy of has gone meanwhile");
 	if (r >= 0)
 		r = layer_insert_adopted(store, key.text, &layer, err);
 	if (r >= 0)

@@ -84,7 +84,8 @@ int keyed_flush(struct store *store, const char *scope, const char *key, struct 
 
 /* Makes the active `key` committed under spec->name; spec->parent "": the one it has. spec->chain_id is
  * believed where it is what keyed_prepare was told too. -ENOENT, -EEXIST, -EBADFD: not active, or the new
- * parent is not committed; -EINVAL: it has another parent. After keyed_flush. */
+ * parent is not committed; -EINVAL: it has another parent. After keyed_flush, which is to be called again for
+ * -ESTALE: what made it needless has gone. */
 int keyed_commit(struct store *store, const char *key, const struct keyed_spec *spec,
 		 struct err *err);
 

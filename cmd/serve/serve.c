@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve: the daemon. */
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/serve/notify.h"
+#include "cmd/serve/serve.h"
+#include "cmd/verbs.h"
+#include "driver/base/auto.h"
+#include "driver/base/clock.h"
+#include "driver/base/fd.h"
+
+#define READERS	  2
+#define HELPERS	  8
+#define FACES_MAX 16
+
+struct serve_options {
+	struct option_list containerd;
+	bool fetch, no_share, remap;
+};
+
+static const struct option serve_options[] = {
+	{ 0, "containerd", OPTION_LIST, offsetof(struct serve_options, containerd), "SOCKET",
+	  "a snapshotter for containerd's proxy_plugins, at this unix socket" },
+	{ 0, "fetch", OPTION_FLAG, offsetof(struct serve_options, fetch), NULL,
+	  "get images ourselves, where containerd says which (CRI, Docker)" },
+	{ 0, "no-share", OPTION_FLAG, offsetof(struct serve_options, no_share), NULL,
+	  "let containerd fetch and unpack also what is here" },
+	{ 0, "remap-ids", OPTION_FLAG, offsetof(struct serve_options, remap), NULL,
+	  "idmapped mounts, for containerd 2.0 and later with that capability" },
+};
+
+void serve_log(const char *fmt, ...)
+{
+	struct err words;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vfail(&words, 0, fmt, ap);
+	va_end(ap);
+	for (char *c = words.text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = ' ';
+	(void)fprintf(stderr, "overlaid: %s\n", words.text);
+}
+
+static void log_line(void *arg, const char *line)
+{
+	serve_log("%s", line);
+}
+
+/* ---- the daemon ---- */
+
+struct daemon {
+	struct serve serve;
+	struct face faces[FACES_MAX];
+	size_t face_count;
+	struct grpc_server *server;
+	pthread_t signals;
+	bool has_signals;
+	bool again; /* SIGHUP: begin anew, with the program as it is on disk now */
+	char exe[PATH_MAX];
+};
+
+/* SIGTERM, SIGINT: ends. SIGHUP: ends, and begins again with the same sockets. */
+static void *take_signals(void *arg)
+{
+	struct daemon *d = arg;
+	char state[64];
+	sigset_t set;
+	int signal;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
+	while (sigwait(&set, &signal) != 0)
+		;
+	if (signal == SIGUSR1)
+		return NULL; /* it ends by itself */
+	d->again = signal == SIGHUP;
+	(void)snprintf(state, sizeof(state),
+		       d->again ? "RELOADING=1\nMONOTONIC_USEC=%lld" : "STOPPING=1",
+		       (long long)(clock_ns() / 1000));
+	(void)notify(state, NULL);
+	grpc_server_drain(d->server);
+	if (d->serve.fetch)
+		fetch_drain(d->serve.fetch);
+	return NULL;
+}
+
+/* Before any thread is started, so that all of them leave signals to one. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* Layers and mounts are told by absolute paths, and a store is known by them. */
+static int know_path(struct face *face, struct err *err)
+{
+	char *slash = strrchr(face->path, '/');
+	char dir[PATH_MAX];
+	char *whole = NULL;
+
+	if (slash)
+		*slash = '\0';
+	if (!realpath(slash ? (slash == face->path ? "/" : face->path) : ".", dir))
+		return fail(err, -errno, "%s: %m", face->path);
+	if (asprintf(&whole, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir,
+		     slash ? slash + 1 : face->path) < 0)
+		return fail_oom(err);
+	free(face->path);
+	face->path = whole;
+	return 0;
+}
+
+static int open_face(struct daemon *d, const char *path, struct notify_sockets *passed,
+		     struct err *err)
+{
+	struct face *face = &d->faces[d->face_count];
+
+	*face = (struct face){ .path = strdup(path), .fd = notify_find(passed, path) };
+	if (!face->path)
+		return fail_oom(err);
+	face->passed = face->fd >= 0;
+	if (!face->passed)
+		face->fd = listen_unix(path, &face->name, err);
+	if (face->fd < 0) {
+		free(face->path);
+		return face->fd;
+	}
+	d->face_count++;
+	return know_path(face, err);
+}
+
+static int open_faces(struct daemon *d, const struct serve_options *o, struct err *err)
+{
+	struct notify_sockets passed = { 0 };
+	int r = notify_take_sockets(&passed, err);
+
+	if (r >= 0 && o->containerd.count > FACES_MAX)
+		r = fail(err, -E2BIG, "at most %d sockets", FACES_MAX);
+	for (size_t i = 0; r >= 0 && i < o->containerd.count; i++)
+		r = open_face(d, o->containerd.items[i], &passed, err);
+	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
+		r = grpc_server_listen(d->server, d->faces[i].fd, &d->faces[i], err);
+	notify_sockets_release(&passed);
+	return r;
+}
+
+static int start(struct daemon *d, const struct serve_options *o, struct err *err)
+{
+	const struct grpc_options grpc = { .dispatch = snapshots_dispatch,
+					   .arg = &d->serve,
+					   .log = log_line };
+	struct serve *s = &d->serve;
+	int r = work_new(&s->store, READERS, false, &s->readers, err);
+
+	if (r >= 0)
+		r = work_new(&s->store, HELPERS, false, &s->helpers, err);
+	if (r >= 0)
+		r = work_new(&s->store, 1, true, &s->writer, err);
+	if (r >= 0 && o->fetch)
+		r = fetch_new(s, &s->fetch, err);
+	if (r >= 0)
+		r = janitor_new(&s->store, &s->janitor, err);
+	if (r >= 0)
+		r = grpc_server_new(&grpc, &d->server, err);
+	if (r >= 0)
+		r = open_faces(d, o, err);
+	if (r >= 0)
+		r = -pthread_create(&d->signals, NULL, take_signals, d);
+	d->has_signals = r == 0;
+	return r;
+}
+
+static void stop(struct daemon *d)
+{
+	struct serve *s = &d->serve;
+
+	if (d->has_signals) {
+		(void)pthread_kill(d->signals, SIGUSR1);
+		(void)pthread_join(d->signals, NULL);
+	}
+	/* Helpers give to the writer. */
+	work_free(s->readers);
+	work_free(s->helpers);
+	work_free(s->writer);
+	janitor_free(s->janitor);
+	fetch_free(s->fetch);
+	grpc_server_free(d->server);
+	for (size_t i = 0; i < d->face_count && !d->again; i++) {
+		if (!d->faces[i].passed)
+			listen_remove(d->faces[i].path, &d->faces[i].name);
+		(void)close(d->faces[i].fd);
+		free(d->faces[i].path);
+	}
+}
+
+/* ---- again ---- */
+
+/* The words of our own command line, as they were: the caller's. */
+static int own_words(struct buf *text, char ***ret, struct err *err)
+{
+	size_t count = 0;
+	char **words;
+	int r = read_file_at(AT_FDCWD, "/proc/self/cmdline", text, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < text->len; i++)
+		count += !text->data[i];
+	words = calloc(count + 1, sizeof(*words));
+	if (!words)
+		return fail_oom(err);
+	for (size_t i = 0, at = 0; i < count; i++) {
+		words[i] = (char *)text->data + at;
+		at += strlen(words[i]) + 1;
+	}
+	*ret = words;
+	return 0;
+}
+
+/* Sockets stay open, at the numbers from 3 on that sd_listen_fds(3) wants: a client that connects meanwhile waits
+ * in their queue. */
+static int begin_again(struct daemon *d, struct err *err)
+{
+	auto_buf struct buf text = { .max = 1 << 20 };
+	auto_free char **words = NULL;
+	char number[24];
+	int r = own_words(&text, &words, err);
+
+	for (size_t i = 0; r >= 0 && i < d->face_count; i++) {
+		int moved = fcntl(d->faces[i].fd, F_DUPFD_CLOEXEC, 3 + FACES_MAX);
+
+		if (moved < 0)
+			r = fail(err, -errno, "keep a socket: %m");
+		else
+			d->faces[i].fd = moved;
+	}
+	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
+		if (dup2(d->faces[i].fd, 3 + (int)i) < 0)
+			r = fail(err, -errno, "keep a socket: %m");
+	if (r < 0)
+		return r;
+	(void)snprintf(number, sizeof(number), "%zu", d->face_count);
+	(void)setenv("LISTEN_FDS", number, 1);
+	(void)snprintf(number, sizeof(number), "%d", (int)getpid());
+	(void)setenv("LISTEN_PID", number, 1);
+	(void)unsetenv("LISTEN_FDNAMES");
+	(void)execv(d->exe, words);
+	return fail(err, -errno, "start %s again: %m", d->exe);
+}
+
+static int serve(struct app *app, const void *opts, char **args, size_t count, struct err *err)
+{
+	const struct serve_options *o = opts;
+	struct daemon d = {
+		.serve = { .store = app->store_options, .share = !o->no_share, .remap = o->remap }
+	};
+	struct overlaid *store;
+	ssize_t len = readlink("/proc/self/exe", d.exe, sizeof(d.exe) - 1);
+	int r;
+
+	if (o->containerd.count == 0)
+		return app_usage(app, "what is to be served? --containerd SOCKET");
+	d.serve.store.progress = NULL;
+	r = len < 0 ? fail(err, -errno, "/proc/self/exe: %m") : app_store(app, &store, err);
+	if (r >= 0)
+		r = overlaid_snapshots_check(store, err);
+	if (r < 0)
+		return r;
+	block_signals();
+	r = start(&d, o, err);
+	for (size_t i = 0; r >= 0 && i < d.face_count; i++)
+		serve_log("serving containerd at %s", d.faces[i].path);
+	if (r >= 0) {
+		(void)notify("READY=1", NULL);
+		r = grpc_server_run(d.server, err);
+	}
+	stop(&d);
+	return r >= 0 && d.again ? begin_again(&d, err) : r;
+}
+
+const struct verb serve_verb = {
+	.name = "serve",
+	.args = "--containerd SOCKET [OPTIONS]",
+	.summary = "Serve container runtimes, as a daemon in the foreground",
+	.example = "overlaid serve --containerd /run/overlaid/containerd.sock",
+	.options = serve_options,
+	.option_count = ARRAY_LEN(serve_options),
+	.options_size = sizeof(struct serve_options),
+	.run = serve,
+};
