@@ -6,6 +6,7 @@
 #   make check            installs what the tests need and is missing, builds, runs every test
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
 #   make check-fuzz       only the fuzz targets, on the inputs in tests/fuzz/corpus
+#   make runtimes-tools   the tests' own clients of containerd and of the snapshotter (needs go)
 #   make fuzz             the fuzz targets, on inputs that libFuzzer makes up (needs clang)
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
@@ -95,7 +96,7 @@ fuzz_shared_src := $(filter-out $(fuzz_src) $(fuzz_main_src),$(wildcard tests/fu
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
-bats := $(wildcard tests/integration/*.bats)
+bats := $(wildcard tests/integration/*.bats tests/runtimes/*/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 cmd_objects = $(call objects,$(1)) $(patsubst %.proto,$(B)/%.pb-c.o,$(proto))
@@ -113,7 +114,7 @@ unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 fuzz_tests := $(patsubst %.c,$(B)/%,$(fuzz_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench bench-pull \
+.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench bench-pull runtimes-tools \
 	install setup lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -123,7 +124,7 @@ all: library $(program) $(unpack)
 
 library: $(shared) $(static)
 
-tests: all $(unit_tests) $(fuzz_tests) $(tools)
+tests: all $(unit_tests) $(fuzz_tests) $(tools) runtimes-tools
 
 tools: $(tools)
 
@@ -224,6 +225,19 @@ $(B)/tests/fuzz/tar_fuzz: $(B)/tests/unit/same_contents.o
 
 $(tools): %: %.o $(call objects,$(tool_shared_src)) $(B)/libbase.a $(B)/flags
 	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libbase.a -lcap $(base_libs)
+
+# Programs of tests, in Go, of the sources that Debian packages. go itself knows what is to be made again. Where
+# there is no go, what they are for is skipped.
+GOCODE ?= /usr/share/gocode
+go_dir := tests/runtimes/containerd
+go_build = CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOPATH=$(GOCODE) GOCACHE=$(CURDIR)/build/go-cache go build -buildvcs=false
+runtimes-tools: $(B)/flags
+	@mkdir -p $(B)/$(go_dir)
+	@if command -v go >/dev/null && [ -d $(GOCODE)/src/github.com/containerd/containerd/snapshots/testsuite ]; then \
+		$(if $(V),set -x;) $(go_build) -o $(B)/$(go_dir)/ ./$(go_dir)/...; \
+	else \
+		echo "  GO    skipped: go and containerd's sources are missing (scripts/setup --test)"; \
+	fi
 
 # ---- testing ----
 
