@@ -10,7 +10,7 @@
 
 bats_require_minimum_version 1.5.0
 
-TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 OVERLAID=${OVERLAID:-$TOP/build/gcc-none/overlaid}
 TOOLS=${TOOLS:-$TOP/build/gcc-none/tests/tools}
 export OVERLAID TOOLS LC_ALL=C.UTF-8 TZ=UTC

@@ -18,6 +18,7 @@ import (
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/contrib/snapshotservice"
+	"github.com/containerd/containerd/errdefs"
 	"github.com/containerd/containerd/snapshots"
 	"github.com/containerd/containerd/snapshots/overlay"
 	"google.golang.org/grpc"
@@ -42,10 +43,15 @@ func main() {
 	}
 	// One that was killed after it made a directory, and before it said so in its database, would find the directory
 	// in its way, for it numbers them.
-	if cleaner, ok := snapshotter.(snapshots.Cleaner); ok {
-		if err := cleaner.Cleanup(context.Background()); err != nil {
-			rig.Die("reference: %v", err)
+	err = snapshotter.(snapshots.Cleaner).Cleanup(context.Background())
+	if errdefs.IsNotFound(err) { // the database is empty
+		err = os.RemoveAll(filepath.Join(root, "snapshots"))
+		if err == nil {
+			err = os.Mkdir(filepath.Join(root, "snapshots"), 0o700)
 		}
+	}
+	if err != nil {
+		rig.Die("reference: %v", err)
 	}
 	os.Remove(socket) // one that was killed left it
 	listener, err := net.Listen("unix", socket)
