@@ -178,21 +178,30 @@ static int prepare(struct store *store, const struct keyed_spec *spec, struct ke
 	return r < 0 ? r : db_commit(&t, err);
 }
 
+/* Where locks are taken that are to be held until what is done now is committed. */
+static int commit_locks(struct store *store, struct store_locks *own, struct store_locks **ret,
+			struct err *err)
+{
+	*ret = store->batch ? &store->batch_locks : own;
+	return (*ret)->fd < 0 ? store_locks_open(store, *ret, err) : 0;
+}
+
 int keyed_prepare(struct store *store, const struct keyed_spec *spec, struct err *err)
 {
-	auto_locks struct store_locks locks = STORE_LOCKS_INIT;
+	auto_locks struct store_locks own = STORE_LOCKS_INIT;
+	struct store_locks *locks;
 	struct keyed k = { .kind = spec->kind };
-	int r = store_locks_open(store, &locks, err);
+	int r = commit_locks(store, &own, &locks, err);
 
 	/* A new number: nobody else has its lock for long. In a batch the writer's lock is ours already, and
 	 * nobody waits while holding that. */
 	do {
 		random_hex(k.uid, STORE_HEX_LEN);
 		if (r >= 0)
-			r = store_lock_object(&locks, k.uid, STORE_LOCK_TRY, err);
+			r = store_lock_object(locks, k.uid, STORE_LOCK_TRY, err);
 	} while (r == -EAGAIN);
 	if (r >= 0)
-		r = prepare(store, spec, &k, &locks, err);
+		r = prepare(store, spec, &k, locks, err);
 	if (r < 0)
 		(void)trash_move(store, store->snapshots_fd, k.uid, NULL);
 	return r;
@@ -414,9 +423,9 @@ int keyed_commit(struct store *store, const char *key, const struct keyed_spec *
 	auto_locks struct store_locks own = STORE_LOCKS_INIT;
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	auto_keyed struct keyed k = { 0 }, parent = { 0 };
-	struct store_locks *locks = store->batch ? &store->batch_locks : &own;
+	struct store_locks *locks;
 	int64_t now = now_ns();
-	int r = locks->fd < 0 ? store_locks_open(store, locks, err) : 0;
+	int r = commit_locks(store, &own, &locks, err);
 
 	if (r >= 0)
 		r = db_begin(store->db, &t, err);
