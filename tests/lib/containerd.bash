@@ -196,17 +196,17 @@ containerd_start() { # argument...
 	mkdir -p "$CONTAINERD"
 	[ -e "$CONTAINERD/config.toml" ] || containerd_config >"$CONTAINERD/config.toml"
 	# shellcheck disable=SC2016 # the inner shell's
-	start_server "$CONTAINERD" unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+	unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
 		mount -t tmpfs overlaid-test /run
 		trap "kill -TERM \$child" TERM
 		"$@" &
 		child=$!
 		until wait $child; status=$?; ! kill -0 $child 2>/dev/null; do :; done
-		exit $status' containerd "${CONTAINERD_PROGRAM[@]}" --config "$CONTAINERD/config.toml" "$@"
+		exit $status' containerd containerd --config "$CONTAINERD/config.toml" "$@" \
+		</dev/null >"$CONTAINERD/output" 2>&1 3>&- 4>&- &
+	echo $! >"$CONTAINERD/pid"
 	until_served "$CONTAINERD" containerd_answers
 }
-CONTAINERD_PROGRAM=(containerd)
-
 containerd_answers() {
 	c version >/dev/null 2>&1
 }
@@ -216,7 +216,7 @@ containerd_stop() {
 	[ -e "$CONTAINERD/pid" ] || return 0
 	outer=$(<"$CONTAINERD/pid")
 	rm "$CONTAINERD/pid"
-	inner=$(<"/proc/$outer/task/$outer/children") || inner=
+	inner=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null) || inner=
 	[ -z "${inner// /}" ] || kill -TERM "${inner// /}" 2>/dev/null || true
 	wait_at_most 20 "$outer" >/dev/null || true
 }
@@ -231,11 +231,11 @@ c_import() { # archive
 }
 
 c_pull() { # name
-	c images pull --plain-http --snapshotter overlaid "$1"
+	c images pull --plain-http --snapshotter overlaid "$1" >"$T/pulled" || fail "$(cat "$T/pulled")"
 }
 
 c_run() { # argument of ctr run...
-	c run --snapshotter overlaid --fifo-dir "$T/fifo" --cgroup "/$NAMESPACE/$BATS_TEST_NUMBER-$RANDOM" "$@"
+	c run --snapshotter overlaid --env PATH=/bin --fifo-dir "$T/fifo" --cgroup "/$NAMESPACE/$BATS_TEST_NUMBER-$RANDOM" "$@"
 }
 
 c_exec() { # container, command...
