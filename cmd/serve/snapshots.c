@@ -408,7 +408,12 @@ static int commit(struct request *q, struct overlaid *store)
 					   .labels = q->labels,
 					   .label_count = q->wire.label_count };
 
-	return overlaid_snapshot_commit(store, &c, &q->err);
+	int r = overlaid_snapshot_commit(store, &c, &q->err);
+
+	/* Where its layer was here, its own tree goes. */
+	if (r >= 0)
+		janitor_wake(q->serve->janitor);
+	return r;
 }
 
 static int remove_snapshot(struct request *q, struct overlaid *store)
