@@ -495,9 +495,12 @@ struct overlaid_commit {
 	const struct overlaid_label *labels; /* instead of those it had */
 	size_t label_count;
 };
-/* What was written to it is durable after: the slow part of a commit, outside of a batch. -ENOENT. */
+/* To come before overlaid_snapshot_commit, outside of a batch. 1: after overlaid_sync(), what was written to it is
+ * durable; 0: it need not be, as a copy is here. -ENOENT. */
 int overlaid_snapshot_flush(struct overlaid *store, const char *scope, const char *key,
 			    struct err *err);
+/* Makes all that was written to the store's filesystem so far durable; one call does for many snapshots. */
+int overlaid_sync(struct overlaid *store, struct err *err);
 /* After overlaid_snapshot_flush. -ENOENT; -EEXIST: the name is taken; -EBADFD: it, or the new parent, is of the
  * wrong kind; -EINVAL: it has another parent; -ESTALE: flush it again. */
 int overlaid_snapshot_commit(struct overlaid *store, const struct overlaid_commit *commit,

@@ -362,6 +362,11 @@ int overlaid_snapshot_flush(struct overlaid *o, const char *scope, const char *k
 	return keyed_flush(o->store, scope, key, err);
 }
 
+int overlaid_sync(struct overlaid *o, struct err *err)
+{
+	return store_sync(o->store, err);
+}
+
 int overlaid_snapshot_commit(struct overlaid *o, const struct overlaid_commit *c, struct err *err)
 {
 	auto_buf struct buf labels = { .max = LABELS_BYTES_MAX };

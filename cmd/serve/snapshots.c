@@ -43,7 +43,7 @@ struct request {
 	int r;
 	bool fetched; /* or not to be had */
 	unsigned int flushes;
-	sem_t *told;  /* who waits for the writer, and finishes it after */
+	sem_t *told; /* who waits for the writer, and finishes it after */
 };
 
 typedef int method_fn(struct request *q, struct overlaid *store);
@@ -564,6 +564,8 @@ static void run_flush(struct work_job *job, struct overlaid *store)
 		serve_log("%s is not shared: %s", q->chain_id, q->err.text);
 	if (q->r >= 0)
 		q->r = overlaid_snapshot_flush(store, q->scope, q->wire.key, &q->err);
+	if (q->r > 0)
+		q->r = work_sync(q->serve->helpers, store, &q->err);
 	if (q->r < 0) {
 		overlaid_hold_release(hold);
 		finish(q);

@@ -22,7 +22,48 @@ struct work {
 	struct work_job *first, **last; /* what waits */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
+	struct {
+		pthread_mutex_t lock;
+		pthread_cond_t done;
+		uint64_t begun, ended; /* syncs, by number; one at a time */
+		uint64_t failed;       /* the last that did, */
+		int r;		       /* and why */
+		struct err err;
+	} sync;
 };
+
+/* ---- syncing ---- */
+
+/* One that has begun already may have passed what we wrote: the next one will do, whoever makes it. */
+int work_sync(struct work *w, struct overlaid *store, struct err *err)
+{
+	struct err words = { 0 };
+	uint64_t wanted;
+	int r;
+
+	(void)pthread_mutex_lock(&w->sync.lock);
+	wanted = w->sync.begun + 1;
+	while (w->sync.ended < wanted && w->sync.begun > w->sync.ended)
+		(void)pthread_cond_wait(&w->sync.done, &w->sync.lock);
+	if (w->sync.ended < wanted) {
+		w->sync.begun++;
+		(void)pthread_mutex_unlock(&w->sync.lock);
+		r = overlaid_sync(store, &words);
+		(void)pthread_mutex_lock(&w->sync.lock);
+		w->sync.ended++;
+		if (r < 0) {
+			w->sync.failed = w->sync.ended;
+			w->sync.r = r;
+			w->sync.err = words;
+		}
+		(void)pthread_cond_broadcast(&w->sync.done);
+	}
+	r = w->sync.failed >= wanted ? w->sync.r : 0;
+	if (r < 0 && err)
+		*err = w->sync.err;
+	(void)pthread_mutex_unlock(&w->sync.lock);
+	return r;
+}
 
 /* ---- jobs ---- */
 
@@ -118,6 +159,8 @@ int work_new(const struct overlaid_options *options, size_t count, bool writer, 
 	w->last = &w->first;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_cond_init(&w->wake, NULL);
+	(void)pthread_mutex_init(&w->sync.lock, NULL);
+	(void)pthread_cond_init(&w->sync.done, NULL);
 	for (size_t i = 0; r >= 0 && i < count && i < THREADS_MAX; i++)
 		r = start(w, options, err);
 	if (r < 0) {
@@ -140,6 +183,8 @@ void work_free(struct work *w)
 		(void)pthread_join(w->workers[i].thread, NULL);
 		overlaid_close(w->workers[i].store);
 	}
+	(void)pthread_cond_destroy(&w->sync.done);
+	(void)pthread_mutex_destroy(&w->sync.lock);
 	(void)pthread_cond_destroy(&w->wake);
 	(void)pthread_mutex_destroy(&w->lock);
 	free(w);

@@ -27,6 +27,8 @@ struct work;
 int work_new(const struct overlaid_options *options, size_t count, bool writer, struct work **ret,
 	     struct err *err);
 void work_push(struct work *work, struct work_job *job);
+/* In a job: overlaid_sync(), one for all jobs of the pool that ask for it while another is under way. */
+int work_sync(struct work *work, struct overlaid *store, struct err *err);
 /* Waits until all jobs are done, and ends the threads. NULL allowed. */
 void work_free(struct work *work);
 

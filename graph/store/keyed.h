@@ -78,8 +78,8 @@ int keyed_prepare(struct store *store, const struct keyed_spec *spec, struct err
 int keyed_share(struct store *store, const struct keyed_spec *spec, const char *label,
 		struct err *err);
 
-/* What was written to the active `key` is durable after, if it is to be kept: the slow part of keyed_commit,
- * outside of a transaction and a batch. -ENOENT. */
+/* Before keyed_commit, outside of a transaction and a batch: writes what the tree of the active `key` is to have
+ * beside it. 1: a sync of the filesystem (store_sync) is to follow; 0: its content will not be kept. -ENOENT. */
 int keyed_flush(struct store *store, const char *scope, const char *key, struct err *err);
 
 /* Makes the active `key` committed under spec->name; spec->parent "": the one it has. spec->chain_id is
