@@ -58,6 +58,7 @@ struct pattern {
  */
 struct reading {
 	const char *at, *end;
+	bool lines; /* (?m) was seen */
 };
 
 static int peek(const struct reading *r, size_t ahead)
@@ -161,6 +162,7 @@ static bool skip_group(struct reading *r)
 		return peek(r, 0) == '_' || (peek(r, 0) > 0 && isalpha(peek(r, 0)));
 	while (is_one_of(peek(r, 0), "imsU") || (peek(r, 0) == '-' && !cleared)) {
 		cleared = cleared || peek(r, 0) == '-';
+		r->lines = r->lines || peek(r, 0) == 'm';
 		r->at++;
 	}
 	return r->at[-1] != '-' && (take(r, ":") || take(r, ")"));
@@ -196,9 +198,9 @@ static bool take_repetition(struct reading *r, bool *too_many)
 	return true;
 }
 
-static bool is_known_to_go(const char *text, size_t len)
+static bool is_known_to_go(const char *text, size_t len, bool *ret_lines)
 {
-	struct reading r = { text, text + len };
+	struct reading r = { text, text + len, false };
 	bool fits = true, repeated = false, too_many = false;
 
 	while (fits && r.at < r.end) {
@@ -218,14 +220,15 @@ static bool is_known_to_go(const char *text, size_t len)
 		else
 			r.at++;
 	}
+	*ret_lines = r.lines;
 	return fits;
 }
 
 /* ---- patterns ---- */
 
-static int compile(const char *text, size_t len, pcre2_code **ret, struct err *err)
+static int compile(const char *text, size_t len, uint32_t options, pcre2_code **ret,
+		   struct err *err)
 {
-	uint32_t options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_CAPTURE;
 	PCRE2_SIZE at = 0;
 	int code = 0;
 
@@ -242,13 +245,14 @@ static int compile(const char *text, size_t len, pcre2_code **ret, struct err *e
  * at each byte. What stands around it needs it to be a pattern in itself: ")(" is none. The \E ends a \Q that
  * has none. A dot is anything but a line feed; the limits are for what is_known_to_go should keep out.
  */
-static int compile_search(struct pattern *pattern, const char *text, size_t len, struct err *err)
+static int compile_search(struct pattern *pattern, const char *text, size_t len, uint32_t options,
+			  struct err *err)
 {
 	static const char before[] = "(*LF)(*LIMIT_MATCH=1000)(*LIMIT_DEPTH=100)(*LIMIT_HEAP=64)"
 				     "(?s:.*?)(?:";
 	auto_buf struct buf search = { 0 };
 	pcre2_code *alone;
-	int r = compile(text, len, &alone, err);
+	int r = compile(text, len, options, &alone, err);
 
 	if (r < 0)
 		return r;
@@ -257,12 +261,14 @@ static int compile_search(struct pattern *pattern, const char *text, size_t len,
 	(void)buf_append(&search, text, len);
 	(void)buf_puts(&search, "\\E)");
 	r = buf_status(&search, err);
-	return r < 0 ? r : compile(search.data, search.len, &pattern->code, err);
+	return r < 0 ? r : compile(search.data, search.len, options, &pattern->code, err);
 }
 
 int pattern_new(const char *text, size_t len, struct pattern **ret, struct err *err)
 {
 	auto_pattern struct pattern *pattern = NULL;
+	uint32_t options = PCRE2_UTF | PCRE2_NO_AUTO_CAPTURE | PCRE2_ALT_CIRCUMFLEX;
+	bool lines = false;
 	int r;
 
 	if (len > PATTERN_BYTES_MAX)
@@ -270,12 +276,15 @@ int pattern_new(const char *text, size_t len, struct pattern **ret, struct err *
 	r = dl_load(&pcre2_library, err);
 	if (r < 0)
 		return r;
-	if (!is_known_to_go(text, len))
+	if (!is_known_to_go(text, len, &lines))
 		return fail(err, -EINVAL, "the pattern has what RE2 does not know");
+	/* pcre2_dfa_match applies it to the $ of (?m) too, where it would be wrong. */
+	if (!lines)
+		options |= PCRE2_DOLLAR_ENDONLY;
 	pattern = calloc(1, sizeof(*pattern));
 	if (!pattern)
 		return fail_oom(err);
-	r = compile_search(pattern, text, len, err);
+	r = compile_search(pattern, text, len, options, err);
 	if (r < 0)
 		return r;
 	pattern->match = pcre2.match_data_create(1, NULL);

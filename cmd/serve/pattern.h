@@ -18,7 +18,9 @@
  *  - \s and [[:space:]] have the vertical tab too, and \v stands for any vertical space, not the tab alone.
  *  - Refused here: a repetition of what takes no text (^ $ \b \B \A \z); [: [. and [= where no [[:class:]] is.
  *  - A repetition here, text in Go: {01}, and with PCRE2 10.43 and later {,n}.
- *  - \p{Greek} has the characters that Unicode's Script_Extensions counts as Greek too.
+ *  - Where (?m) is anywhere in a pattern, a $ outside of it is also before a line feed that ends the text.
+ *  - \p{Greek} has the characters that Unicode's Script_Extensions counts as Greek too; and (?i) does not make
+ *    \p{Lu} match lower case.
  */
 #ifndef CMD_SERVE_PATTERN_H
 #define CMD_SERVE_PATTERN_H
