@@ -158,14 +158,15 @@ gone_when_both_removed_it() {
 }
 
 @test "what overlaid removed meanwhile stays for containerd" {
+	local cgroup=/$NAMESPACE/ctr
 	need_ours "the store's own images"
 	load_quietly "$IMAGES/one"
 	shares_what_overlaid_has
 	ov rmi "$(image_id "$IMAGES/one")" >/dev/null
 	settle
 	assert_equal "$(stored busybox)" 1
-	assert_equal "$(c -n k8s.io run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin \
-		--cgroup "/$NAMESPACE/ctr" "$ONE" one)" "from one"
+	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin \
+		--cgroup "$cgroup" "$ONE" one)" "from one"
 	cri RemoveImage "$(about "$ONE")"
 	eventually no_snapshots
 	eventually nothing_stored busybox
