@@ -17,7 +17,6 @@
 #define PULLS_MAX     64 /* that are remembered; of them as many at once as PULLS_AT_ONCE */
 #define PULLS_AT_ONCE 4
 #define FORGET_NS     (60 * CLOCK_SECOND_NS) /* a failure */
-#define KEEP_SECONDS  300
 
 struct pull {
 	struct fetch *fetch;
@@ -29,6 +28,7 @@ struct pull {
 
 struct fetch {
 	struct serve *serve;
+	unsigned int keep_seconds;
 	pthread_mutex_t lock;
 	struct pull pulls[PULLS_MAX];
 	size_t running;
@@ -77,7 +77,7 @@ static void *run_pull(void *arg)
 	struct pull *p = arg;
 	struct overlaid_pull pull = { .source = p->source,
 				      .policy = OVERLAID_PULL_ALWAYS,
-				      .keep_seconds = KEEP_SECONDS };
+				      .keep_seconds = p->fetch->keep_seconds };
 	struct overlaid *store = NULL;
 	struct err err = { 0 };
 	int r = overlaid_open(&p->fetch->serve->store, &store, &err);
@@ -168,13 +168,14 @@ bool fetch_image(struct fetch *f, const char *reference, const char *manifest,
 	return waits;
 }
 
-int fetch_new(struct serve *serve, struct fetch **ret, struct err *err)
+int fetch_new(struct serve *serve, unsigned int keep_seconds, struct fetch **ret, struct err *err)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return fail_oom(err);
 	f->serve = serve;
+	f->keep_seconds = keep_seconds;
 	(void)pthread_mutex_init(&f->lock, NULL);
 	*ret = f;
 	return 0;

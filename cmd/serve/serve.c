@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/serve/notify.h"
@@ -16,12 +17,15 @@
 #include "driver/base/clock.h"
 #include "driver/base/fd.h"
 
-#define READERS	  2
-#define HELPERS	  8
-#define FACES_MAX 16
+#define READERS		    2
+#define HELPERS		    8
+#define FACES_MAX	    16
+#define AGAIN_NAME	    "overlaid-again-"
+#define FETCH_KEEP_STANDARD 300
 
 struct serve_options {
 	struct option_list containerd;
+	const char *fetch_keep;
 	bool fetch, no_share, remap;
 };
 
@@ -30,6 +34,8 @@ static const struct option serve_options[] = {
 	  "a snapshotter for containerd's proxy_plugins, at this unix socket" },
 	{ 0, "fetch", OPTION_FLAG, offsetof(struct serve_options, fetch), NULL,
 	  "get images ourselves, where containerd says which (CRI, Docker)" },
+	{ 0, "fetch-keep", OPTION_TEXT, offsetof(struct serve_options, fetch_keep), "SECONDS",
+	  "until what --fetch got is dropped where containerd did not take it (default 300)" },
 	{ 0, "no-share", OPTION_FLAG, offsetof(struct serve_options, no_share), NULL,
 	  "let containerd fetch and unpack also what is here" },
 	{ 0, "remap-ids", OPTION_FLAG, offsetof(struct serve_options, remap), NULL,
@@ -62,6 +68,7 @@ struct daemon {
 	struct face faces[FACES_MAX];
 	size_t face_count;
 	struct grpc_server *server;
+	unsigned int fetch_keep; /* seconds */
 	pthread_t signals;
 	bool has_signals;
 	bool again; /* SIGHUP: begin anew, with the program as it is on disk now */
@@ -129,16 +136,43 @@ static int know_path(struct face *face, struct err *err)
 	return 0;
 }
 
+/* The socket that we had before we began again. Its name was another one when it was bound, so it is found by its
+ * number. */
+static int find_own(struct notify_sockets *sockets, size_t number, const char *path,
+		    struct face *face)
+{
+	char ours[sizeof(AGAIN_NAME) + 24], theirs[sizeof(ours) + 8];
+	struct stat st;
+
+	(void)snprintf(ours, sizeof(ours), AGAIN_NAME "%zu", number);
+	(void)snprintf(theirs, sizeof(theirs), "%s-passed", ours);
+	for (size_t i = 0; i < sockets->count; i++) {
+		bool passed = strcmp(sockets->names[i], theirs) == 0;
+
+		if (!passed && strcmp(sockets->names[i], ours) != 0)
+			continue;
+		face->passed = passed;
+		if (stat(path, &st) == 0)
+			face->name = (struct listen_name){ st.st_dev, st.st_ino };
+		return take_fd(&sockets->fds[i]);
+	}
+	return -ENOENT;
+}
+
 static int open_face(struct daemon *d, const char *path, struct notify_sockets *passed,
 		     struct err *err)
 {
 	struct face *face = &d->faces[d->face_count];
 
-	*face = (struct face){ .path = strdup(path), .fd = notify_find(passed, path) };
+	*face = (struct face){ .path = strdup(path) };
+	face->fd = find_own(passed, d->face_count, path, face);
 	if (!face->path)
 		return fail_oom(err);
-	face->passed = face->fd >= 0;
-	if (!face->passed)
+	if (face->fd < 0) {
+		face->fd = notify_find(passed, path);
+		face->passed = face->fd >= 0;
+	}
+	if (face->fd < 0)
 		face->fd = listen_unix(path, &face->name, err);
 	if (face->fd < 0) {
 		free(face->path);
@@ -176,7 +210,7 @@ static int start(struct daemon *d, const struct serve_options *o, struct err *er
 	if (r >= 0)
 		r = work_new(&s->store, 1, true, &s->writer, err);
 	if (r >= 0 && o->fetch)
-		r = fetch_new(s, &s->fetch, err);
+		r = fetch_new(s, d->fetch_keep, &s->fetch, err);
 	if (r >= 0)
 		r = janitor_new(&s->store, &s->janitor, err);
 	if (r >= 0)
@@ -240,7 +274,7 @@ static int own_words(struct buf *text, char ***ret, struct err *err)
  * in their queue. */
 static int begin_again(struct daemon *d, struct err *err)
 {
-	auto_buf struct buf text = { .max = 1 << 20 };
+	auto_buf struct buf text = { .max = 1 << 20 }, names = { .max = 4096 };
 	auto_free char **words = NULL;
 	char number[24];
 	int r = own_words(&text, &words, err);
@@ -256,15 +290,31 @@ static int begin_again(struct daemon *d, struct err *err)
 	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
 		if (dup2(d->faces[i].fd, 3 + (int)i) < 0)
 			r = fail(err, -errno, "keep a socket: %m");
+		else
+			r = buf_printf(&names, "%s" AGAIN_NAME "%zu%s", i > 0 ? ":" : "", i,
+				       d->faces[i].passed ? "-passed" : "");
 	if (r < 0)
 		return r;
 	(void)snprintf(number, sizeof(number), "%zu", d->face_count);
 	(void)setenv("LISTEN_FDS", number, 1);
 	(void)snprintf(number, sizeof(number), "%d", (int)getpid());
 	(void)setenv("LISTEN_PID", number, 1);
-	(void)unsetenv("LISTEN_FDNAMES");
+	(void)setenv("LISTEN_FDNAMES", buf_text(&names), 1);
 	(void)execv(d->exe, words);
 	return fail(err, -errno, "start %s again: %m", d->exe);
+}
+
+static int parse_seconds(const char *text, unsigned int *ret)
+{
+	unsigned long seconds = FETCH_KEEP_STANDARD;
+	char none[] = "", *end = none;
+
+	if (text)
+		seconds = strtoul(text, &end, 10);
+	if (*end || (text && (text[0] < '0' || text[0] > '9')) || seconds < 1 || seconds > 86400)
+		return -EINVAL;
+	*ret = (unsigned int)seconds;
+	return 0;
 }
 
 static int serve(struct app *app, const void *opts, char **args, size_t count, struct err *err)
@@ -279,6 +329,10 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 
 	if (o->containerd.count == 0)
 		return app_usage(app, "what is to be served? --containerd SOCKET");
+	if (parse_seconds(o->fetch_keep, &d.fetch_keep) < 0)
+		return app_usage(app,
+				 "--fetch-keep is a number of seconds, 1 to 86400, not '%.60s'",
+				 o->fetch_keep);
 	d.serve.store.progress = NULL;
 	r = len < 0 ? fail(err, -errno, "/proc/self/exe: %m") : app_store(app, &store, err);
 	if (r >= 0)

@@ -62,7 +62,8 @@ struct fetch_job {
 	struct fetch_job *next_waiting;
 };
 
-int fetch_new(struct serve *serve, struct fetch **ret, struct err *err);
+/* What nobody took is dropped so many seconds after. */
+int fetch_new(struct serve *serve, unsigned int keep_seconds, struct fetch **ret, struct err *err);
 /* Gets the image ("docker.io/library/nginx:1.25") of this manifest digest ("": the one its tag means), or waits for
  * who does; `job` is pushed after. False: it failed a while ago, and the job is the caller's still. Does not wait. */
 bool fetch_image(struct fetch *fetch, const char *reference, const char *manifest,
