@@ -183,6 +183,74 @@ gone_when_both_removed_it() {
 	assert_equal "$(snapshot_count kind==committed)" 4
 }
 
+# ---- fetching ----
+
+# Who asked the registry for a layer, after its log had $log_lines: "containerd", "overlaid", one a line.
+askers() { # layout
+	local layer
+	for layer in $(manifest "$1" | jq -r '.layers[].digest'); do
+		tail -n +$((log_lines + 1)) "$REGISTRY_DIR/output" | grep "GET /v2/test/[a-z]*/blobs/$layer" | grep -oE 'http.request.useragent="?[^" /]+|"[a-z]+/[^"]*"$' |
+			sed -E 's/.*="?//; s/^"//; s|/.*||'
+	done | sort -u
+}
+
+@test "with --fetch an image comes by overlaid, all of it, and containerd brings no layer" {
+	need_ours "--fetch"
+	local log_lines
+	log_lines=$(wc -l <"$REGISTRY_DIR/output")
+	serve_start --fetch --fetch-keep 1
+	containerd_start
+	eventually cri ListImages >/dev/null
+	pull "$ONE"
+	assert_contains "$(cat "$T/serve/output")" "fetched docker://$REGISTRY/test/one@sha256:"
+	assert_equal "$(askers "$IMAGES/one")" overlaid
+	assert_equal "$(snapshot_count kind==committed)" 4
+	assert_equal "$(stored busybox)" 1
+	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin "$ONE" one)" "from one"
+	# What overlaid got for containerd is containerd's: it is no image here once it was handed over.
+	eventually no_image_here
+	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin "$ONE" two)" "from one"
+	cri RemoveImage "$(about "$ONE")"
+	eventually no_snapshots
+	eventually nothing_stored busybox
+}
+
+no_image_here() {
+	ov gc >/dev/null
+	[ "$(ov images -q | wc -l)" = 0 ]
+}
+
+@test "where --fetch fails, containerd gets the image itself" {
+	need_ours "--fetch"
+	local log_lines
+	log_lines=$(wc -l <"$REGISTRY_DIR/output")
+	# Ours may not go to that registry; containerd does not ask this file.
+	mkdir -p "$T/etc"
+	printf '[[registry]]\nlocation = "%s"\nblocked = true\n' "$REGISTRY" >"$T/etc/registries.conf"
+	CONTAINERS_REGISTRIES_CONF=$T/etc/registries.conf serve_start --fetch
+	containerd_start
+	eventually cri ListImages >/dev/null
+	pull "$ONE"
+	assert_contains "$(cat "$T/serve/output")" "is not fetched, containerd does it"
+	assert_equal "$(askers "$IMAGES/one")" containerd
+	assert_equal "$(snapshot_count kind==committed)" 4
+	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin "$ONE" one)" "from one"
+}
+
+@test "with --fetch, of an image that is here in part overlaid gets the rest" {
+	local before
+	need_ours "--fetch"
+	serve_start --fetch
+	containerd_start
+	eventually cri ListImages >/dev/null
+	pull "$ONE"
+	before=$(layer_gets "$IMAGES/two")
+	pull "$TWO"
+	assert_equal $(($(layer_gets "$IMAGES/two") - before)) 2
+	assert_equal "$(stored busybox)" 1
+	assert_equal "$(snapshot_count kind==committed)" 6
+}
+
 # ---- pods ----
 
 sandbox_config() {
