@@ -384,5 +384,7 @@ int overlaid_reap(struct overlaid *o, bool wait, struct err *err)
 		r = drop_passing_images(&c);
 	if (r >= 0)
 		r = trash_empty(o->store, wait, err);
-	return r == -EAGAIN ? 0 : r;
+	if (r >= 0 || r == -EAGAIN)
+		r = layers_count_adopted(o->store, err);
+	return r;
 }

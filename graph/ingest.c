@@ -249,6 +249,47 @@ static int any_derived(struct ingest *in, struct err *err)
 			  "SELECT 1 FROM layer WHERE kind <> 'plain' LIMIT 1", "");
 }
 
+/* What a runtime unpacked of this chain (graph/store/keyed.h), by a query that ends in one: 1 where there is
+ * something, and the layer is that then. */
+static int find_adopted(struct ingest *in, struct ingest_layer *layer, struct err *err)
+{
+	auto_query struct db_query q = DB_QUERY_INIT;
+	int r = db_query(in->handle->store->db, &q, err,
+			 "SELECT layer.id, key FROM chain JOIN layer ON layer.id = chain.layer"
+			 " WHERE chain_id = ? AND adopted",
+			 "s", layer->chain_id.text);
+
+	if (r >= 0)
+		r = db_step(&q, err);
+	if (r > 0) {
+		layer->row = db_int(&q, 0);
+		(void)snprintf(layer->key.text, sizeof(layer->key.text), "%s", db_text(&q, 1));
+	}
+	return r;
+}
+
+/* It stands for the bound one of its place, unless the plain one is here. Its chainID says of which tar it is. */
+static int lease_adopted(struct ingest *in, size_t place, struct err *err)
+{
+	struct ingest_layer *layer = ingest_bound_at(in, place);
+	int64_t row;
+	int r = ingest_is_present(layer) || ingest_is_present(layer->plain) ?
+			1 :
+			layer_find(in->handle->store, &layer->plain->key, &row, err);
+
+	if (r == 0)
+		r = find_adopted(in, layer, err) > 0 ? 0 : 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	layer->leased = true;
+	r = db_run(in->handle->store->db, err,
+		   "UPDATE layer SET diff_id = ? WHERE id = ? AND diff_id IS NULL", "si",
+		   layer->diff_id.text, layer->row);
+	if (r >= 0)
+		r = hold(in, layer, err);
+	return r < 0 ? r : count_present(in, layer, err);
+}
+
 /* Whether there is something to lease: asked without the writer's lock. */
 static int is_any_there(struct ingest *in, struct err *err)
 {
@@ -259,6 +300,11 @@ static int is_any_there(struct ingest *in, struct err *err)
 	for (size_t i = 0; r == 0 && i < (derived > 0 ? in->count : in->plain_count); i++)
 		if (!ingest_is_present(&in->layers[i]) && in->layers[i].key.text[0])
 			r = layer_find(in->handle->store, &in->layers[i].key, &row, err);
+	for (size_t i = 0; r == 0 && derived > 0 && i < in->image->layer_count; i++)
+		r = db_get_int(in->handle->store->db, &row, err,
+			       "SELECT layer.id FROM chain JOIN layer ON layer.id = chain.layer"
+			       " WHERE chain_id = ? AND adopted",
+			       "s", ingest_bound_at(in, i)->chain_id.text);
 	return r;
 }
 
@@ -270,6 +316,12 @@ static int lease_rows(struct ingest *in, struct err *err)
 	/* Of the lowest layer, the chainID is the diffID. */
 	for (size_t i = in->plain_count + 1; r > 0 && i < in->count; i++) {
 		r = lease_layer(in, &in->layers[i], err);
+		r = r < 0 ? r : 1;
+	}
+	if (r >= 0)
+		r = any_derived(in, err);
+	for (size_t i = 0; r > 0 && i < in->image->layer_count; i++) {
+		r = lease_adopted(in, i, err);
 		r = r < 0 ? r : 1;
 	}
 	mark_wanted(in);

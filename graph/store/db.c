@@ -499,8 +499,8 @@ static int db_vquery(struct db *db, struct db_query *ret, struct err *err, const
 
 	if (*idle && strcmp(sqlite3_sql(*idle), sql) == 0)
 		q.stmt = take_ptr(*idle);
-	else if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &q.stmt, NULL) !=
-		 SQLITE_OK)
+	else if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &q.stmt,
+				    NULL) != SQLITE_OK)
 		return db_fail(db, err, sql);
 	if (db_bind(&q, fmt, ap) < 0) {
 		int r = db_fail(db, err, sql);

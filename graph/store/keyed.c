@@ -513,12 +513,6 @@ int keyed_set_usage(struct store *store, const struct keyed *k, uint64_t disk_by
 			"UPDATE keyed SET disk_bytes = ?, inodes = ? WHERE id = ? AND kind = 'committed'",
 			"iii", (int64_t)disk_bytes, (int64_t)inodes, k->id);
 	if (r >= 0)
-		r = db_run(
-			store->db, err,
-			"UPDATE layer SET disk_bytes = ?, entries = ?, inodes = ? WHERE adopted"
-			" AND inodes IS NULL AND id IN (SELECT layer FROM keyed_layer WHERE keyed = ?)",
-			"iiii", (int64_t)disk_bytes, (int64_t)inodes, (int64_t)inodes, k->id);
-	if (r >= 0)
 		r = db_commit(&t, err);
 	db_rollback(&t);
 	(void)db_set_durable(store->db, true, NULL);

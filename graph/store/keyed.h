@@ -96,7 +96,7 @@ int keyed_remove(struct store *store, const char *scope, const char *name, struc
 int keyed_relabel(struct store *store, const struct keyed *keyed, const char *labels,
 		  struct err *err);
 
-/* Keeps what was counted: of an adopted layer that is its only content, for all who hold it. */
+/* Keeps what was counted of a committed one. */
 int keyed_set_usage(struct store *store, const struct keyed *keyed, uint64_t disk_bytes,
 		    uint64_t inodes, struct err *err);
 

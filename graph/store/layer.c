@@ -8,6 +8,7 @@
 
 #include "driver/base/fd.h"
 #include "driver/base/json.h"
+#include "driver/tree.h"
 #include "graph/store/db.h"
 
 #define IMPLIED_BYTES_MAX ((size_t)1 << 30)
@@ -228,6 +229,36 @@ int layer_insert_adopted(struct store *store, const char *key, int64_t *ret_id, 
 
 	if (r >= 0)
 		*ret_id = db_last_id(store->db);
+	return r;
+}
+
+static int count_adopted(struct store *store, const struct layer_item *layer, struct err *err)
+{
+	auto_free char *path = layer_path(store, layer->key.text);
+	struct tree_usage usage = { 0 };
+	int r = path ? tree_usage_at(AT_FDCWD, path, &usage, err) : fail_oom(err);
+
+	/* It went meanwhile. */
+	if (r == -ENOENT)
+		return 0;
+	if (r >= 0)
+		r = db_run(
+			store->db, err,
+			"UPDATE layer SET bytes = ?, disk_bytes = ?, entries = ?, inodes = ? WHERE id = ?",
+			"iiiii", (int64_t)usage.bytes, (int64_t)usage.disk_bytes,
+			(int64_t)usage.inodes, (int64_t)usage.inodes, layer->id);
+	return r;
+}
+
+int layers_count_adopted(struct store *store, struct err *err)
+{
+	auto_layer_list struct layer_list list = { 0 };
+	int r = layer_list_query(store, &list, err,
+				 "SELECT id, key FROM layer WHERE adopted AND inodes IS NULL AND ?",
+				 1);
+
+	for (size_t i = 0; r >= 0 && i < list.count; i++)
+		r = count_adopted(store, &list.items[i], err);
 	return r;
 }
 

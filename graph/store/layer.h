@@ -101,6 +101,9 @@ int layer_insert(struct store *store, const struct layer_facts *facts, int64_t *
 /* Inserts the row of an adopted layer, of which nothing is counted. In a transaction. */
 int layer_insert_adopted(struct store *store, const char *key, int64_t *ret_id, struct err *err);
 
+/* Counts what the adopted layers weigh of which nobody has. */
+int layers_count_adopted(struct store *store, struct err *err);
+
 /* Invariant 5: of these layers, removes the rows that no edge points at, and records their
  * directories in `trash`. Those removed are added to `removed` (NULL allowed). In a transaction,
  * after the edges are gone; trash_sweep() after the commit. */

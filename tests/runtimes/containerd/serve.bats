@@ -8,6 +8,10 @@ load ../../lib/behaviour
 load ../../lib/registry
 load ../../lib/containerd
 
+setup_file() {
+	make_images
+}
+
 setup() {
 	containerd_setup
 	need_ours "the daemon"
@@ -30,6 +34,10 @@ commit() { # name, key
 
 remove() { # key
 	call Snapshots/Remove "$(jq -nc --arg key "$1" '{snapshotter: "overlaid", $key}')"
+}
+
+diff_ids() { # layout
+	jq -c .rootfs.diff_ids "$1/blobs/sha256/$(manifest "$1" | jq -r '.config.digest[7:]')"
 }
 
 names() {
@@ -191,17 +199,11 @@ names() {
 }
 
 @test "layers of the command line's images, and the links to them, survive that the run directory goes" {
-	make_images
 	load_quietly "$IMAGES/one"
 	serve_start
 	local chain link
-	chain=$(ov --json layers | jq -r '[.[] | select(.Kind == "plain")][0].DiffID')
+	chain=$(diff_ids "$IMAGES/one" | jq -r '.[0]')
 	run prepare "ns/1/extract-1 $chain" "" containerd.io/snapshot.ref=$chain
-	if [[ $output != *AlreadyExists* ]]; then
-		# Not every layer is a lowest one.
-		chain=$(config "$IMAGES/one" | jq -r '.rootfs.diff_ids[0]')
-		run prepare "ns/1/extract-2 $chain" "" containerd.io/snapshot.ref=$chain
-	fi
 	assert_contains "$output" AlreadyExists
 	prepare box "$chain" >/dev/null
 	link=$(call Snapshots/Mounts '{"snapshotter": "overlaid", "key": "box"}' | jq -r '.mounts[0].options[] | select(startswith("lowerdir=")) | .[9:]')
@@ -209,4 +211,32 @@ names() {
 	rm -r "$RUN/l"
 	assert_equal "$(call Snapshots/Mounts '{"snapshotter": "overlaid", "key": "box"}' | jq -r '.mounts[0].options[] | select(startswith("lowerdir=")) | .[9:]')" "$link"
 	[ -d "$link/." ]
+}
+
+@test "what containerd unpacked is not fetched and not unpacked again by the command line" {
+	need ctr containerd runc
+	serve_start
+	containerd_start
+	c_import "$(archive_of "$IMAGES/two")"
+	eventually counted
+	assert_equal "$(ov -q --json load "$IMAGES/two" | jq '.[0].LayersExtracted')" 0
+	assert_equal "$(ov --json layers | jq -r '.[].Kind' | sort -u)" adopted
+	assert_equal "$(ov inspect two:1 -f '{{json .RootFS.Layers}}' | jq -c .)" "$(diff_ids "$IMAGES/two" | jq -c .)"
+	# It is the same tree, from either, also when one has let go of it.
+	# But for the root's time, which is that of the mount where ctr makes it.
+	c_tree localhost/two:1 "$T/m" | tail -n +2 >"$T/theirs"
+	assert_same "$T/theirs" <("$TOOLS/treels" "$(ov image mount two:1)" | tail -n +2)
+	c images rm --sync localhost/two:1 >/dev/null
+	eventually no_snapshots
+	assert_same "$T/theirs" <("$TOOLS/treels" "$(ov image mount two:1)" | tail -n +2)
+	ov image umount two:1
+	# Of another image that begins so, only the rest.
+	assert_equal "$(ov -q --json load "$IMAGES/one" | jq '.[0].LayersExtracted')" 1
+	ov rmi two:1 one:1 >/dev/null
+	settle
+	assert_equal "$(layer_dirs)" ""
+}
+
+counted() {
+	[ "$(ov --json layers | jq '[.[] | select(.Entries == 0)] | length')" = 0 ]
 }
