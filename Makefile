@@ -6,6 +6,8 @@
 #   make check            installs what the tests need and is missing, builds, runs every test
 #   make check-unit       only the unit tests               make check-integration   only the bats tests
 #   make check-fuzz       only the fuzz targets, on the inputs in tests/fuzz/corpus
+#   make check-runtimes   containerd and Docker of Debian 13 with our snapshotter (needs root; makes that Debian
+#                         once, in build/trixie, or takes the one in TRIXIE=DIR)
 #   make runtimes-tools   the tests' own clients of containerd and of the snapshotter (needs go)
 #   make fuzz             the fuzz targets, on inputs that libFuzzer makes up (needs clang)
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
@@ -15,7 +17,7 @@
 #   make install          program, library, overlaid.h, overlaid.pc: DESTDIR, prefix, bindir, libdir,
 #                         libexecdir, includedir
 #   make setup            installs what building and testing need
-#   make clean            removes build/, but for the images of tests and benchmarks
+#   make clean            removes build/, but for the images of tests and benchmarks and build/trixie
 #
 # Say more with variables:
 #   SAN=address,undefined (or thread)       sanitizers; has its own build directory, as each CC has
@@ -96,7 +98,7 @@ fuzz_shared_src := $(filter-out $(fuzz_src) $(fuzz_main_src),$(wildcard tests/fu
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
-bats := $(wildcard tests/integration/*.bats tests/runtimes/*/*.bats)
+bats := $(wildcard tests/integration/*.bats tests/runtimes/containerd/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 cmd_objects = $(call objects,$(1)) $(patsubst %.proto,$(B)/%.pb-c.o,$(proto))
@@ -114,7 +116,7 @@ unit_tests := $(patsubst %.c,$(B)/%,$(unit_src))
 fuzz_tests := $(patsubst %.c,$(B)/%,$(fuzz_src))
 tools := $(patsubst %.c,$(B)/%,$(tool_src))
 
-.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench bench-pull runtimes-tools \
+.PHONY: all library tools tests check check-unit check-integration check-fuzz fuzz demo bench bench-pull check-runtimes runtimes-tools \
 	install setup lint lint-layers lint-headers lint-length lint-format lint-cppcheck lint-tidy clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -135,7 +137,7 @@ help:
 
 # Changed flags are a changed source. And where a goal wants tools, they are installed before
 # anything is compiled.
-setup_for := $(if $(filter check check-unit check-integration check-fuzz,$(MAKECMDGOALS)),--build --test) \
+setup_for := $(if $(filter check check-unit check-integration check-fuzz check-runtimes,$(MAKECMDGOALS)),--build --test) \
 	$(if $(filter fuzz,$(MAKECMDGOALS)),--build --fuzz) \
 	$(if $(filter lint%,$(MAKECMDGOALS)),--build --lint) $(if $(filter bench bench-pull,$(MAKECMDGOALS)),--build --bench)
 setup_for := $(strip $(setup_for))
@@ -258,6 +260,9 @@ check-integration: tests
 check-fuzz: $(fuzz_tests)
 	@$(call run_tests,$(fuzz_src))
 
+check-runtimes: tests
+	@BUILD=$(B) TRIXIE=$(TRIXIE) tests/runtimes/check
+
 FUZZ ?= $(patsubst tests/fuzz/%_fuzz.c,%,$(fuzz_src))
 fuzz: $(patsubst %,$(B)/tests/fuzz/%_fuzz,$(FUZZ))
 	@BUILD=$(B) SECONDS_EACH=$(or $(SECONDS),60) MERGE=$(MERGE) scripts/fuzz $(FUZZ)
@@ -331,4 +336,4 @@ setup:
 	scripts/setup --build --test
 
 clean:
-	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name test-images ! -name corpus -exec rm -rf {} +
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name test-images ! -name corpus ! -name trixie -exec rm -rf {} +

@@ -7,6 +7,7 @@
 #   serve_stop, serve_kill
 #   containerd_start [argument...]  starts containerd, in process and mount namespaces that end with it
 #   containerd_stop
+#   ROOTFS=DIR                      before it: the containerd of the Debian in DIR
 #   c ARGUMENT...                   ctr, of that containerd
 #
 # With CONTAINERD_RIG=reference the server is containerd's own snapshotter behind the same protocol: what tests is
@@ -79,7 +80,7 @@ serve_start() { # argument...
 }
 
 accepting() { # socket
-	[ "$("$CALL" "$1" Snapshots/Stat '{"key": "nothing", "snapshotter": "nobody"}' 2>&1 | cut -d : -f 1)" = NotFound ]
+	[ "$("$CALL" "$1" Snapshots/Stat '{"key": "nothing", "snapshotter": "overlaid"}' 2>&1 | cut -d : -f 1)" = NotFound ]
 }
 
 # It must end by itself and well, when told to.
@@ -191,22 +192,49 @@ cri_config() {
 }
 
 # containerd is the child of a shell that is the first process of its namespace: all that it started, and mounted, is
-# gone when that shell is. /run is empty there: the machine's own containerd is not met.
+# gone when that shell is. /run is empty there: the machine's own containerd is not met. With ROOTFS, another Debian,
+# it is the containerd of that one, which is not written to; the test's directory is where it is outside. Not within
+# "run" or "$(...)": it ends with the shell that starts it, at the latest.
 containerd_start() { # argument...
-	mkdir -p "$CONTAINERD"
+	mkdir -p "$CONTAINERD/work" "$CONTAINERD/upper" "$CONTAINERD/rootfs"
 	[ -e "$CONTAINERD/config.toml" ] || containerd_config >"$CONTAINERD/config.toml"
-	# shellcheck disable=SC2016 # the inner shell's
-	unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+	# shellcheck disable=SC2016 # the inner shells'
+	ROOTFS=${ROOTFS-} CONTAINERD=$CONTAINERD T=$T setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
+		set -e
+		main=$1
+		shift
+		if [ -n "$ROOTFS" ]; then
+			mount -t overlay -o "lowerdir=$ROOTFS,upperdir=$CONTAINERD/upper,workdir=$CONTAINERD/work" overlay "$CONTAINERD/rootfs"
+			cd "$CONTAINERD/rootfs"
+			for dir in proc sys dev; do mount --rbind "/$dir" "$dir"; done
+			mkdir -p "./$T"
+			mount --bind "$T" "./$T"
+			# runc wants the root of the namespace to be the root.
+			pivot_root . mnt
+			exec chroot . bash -ec "umount --lazy /mnt; $main" bash "$@"
+		fi
+		exec bash -c "$main" bash "$@"' outer '
 		mount -t tmpfs overlaid-test /run
 		trap "kill -TERM \$child" TERM
 		"$@" &
 		child=$!
 		until wait $child; status=$?; ! kill -0 $child 2>/dev/null; do :; done
-		exit $status' containerd containerd --config "$CONTAINERD/config.toml" "$@" \
+		exit $status' containerd --config "$CONTAINERD/config.toml" "$@" \
 		</dev/null >"$CONTAINERD/output" 2>&1 3>&- 4>&- &
 	echo $! >"$CONTAINERD/pid"
 	until_served "$CONTAINERD" containerd_answers
 }
+
+# The first process of its namespaces.
+containerd_inner() {
+	tr -d ' ' <"/proc/$(<"$CONTAINERD/pid")/task/$(<"$CONTAINERD/pid")/children" 2>/dev/null
+}
+
+# A command beside it.
+inside() { # command...
+	nsenter --target "$(containerd_inner)" --mount --pid --wd=/ -- "$@"
+}
+
 containerd_answers() {
 	c version >/dev/null 2>&1
 }
@@ -215,14 +243,15 @@ containerd_stop() {
 	local outer inner
 	[ -e "$CONTAINERD/pid" ] || return 0
 	outer=$(<"$CONTAINERD/pid")
+	inner=$(containerd_inner) || inner=
 	rm "$CONTAINERD/pid"
-	inner=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null) || inner=
-	[ -z "${inner// /}" ] || kill -TERM "${inner// /}" 2>/dev/null || true
+	[ -z "$inner" ] || kill -TERM "$inner" 2>/dev/null || true
 	wait_at_most 20 "$outer" >/dev/null || true
 }
 
 c() { # argument...
-	timeout --kill-after=5 120 ctr --address "$CONTAINERD/s" --namespace "$NAMESPACE" "$@"
+	local command=(timeout --kill-after=5 120 ctr --address "$CONTAINERD/s" --namespace "$NAMESPACE" "$@")
+	if [ -n "${ROOTFS-}" ]; then inside "${command[@]}"; else "${command[@]}"; fi
 }
 
 # ctr's verbs that make snapshots.
@@ -251,17 +280,11 @@ c_end() { # container...
 	done
 }
 
-# All that was in this containerd, of all namespaces, goes.
-c_empty() {
-	local ns
-	for ns in $(c namespaces ls --quiet); do
-		c -n "$ns" containers ls -q | while read -r id; do
-			c -n "$ns" task rm --force "$id" >/dev/null 2>&1 || true
-			c -n "$ns" container rm "$id"
-		done
-		c -n "$ns" images ls -q | while read -r name; do c -n "$ns" images rm --sync "$name" >/dev/null; done
-		c -n "$ns" leases ls -q | while read -r id; do c -n "$ns" leases rm --sync "$id" >/dev/null; done
-	done
+# Whether a command succeeds after containerd collected garbage, for "eventually": when many containers end at once, its
+# scheduler may miss the last.
+collected() { # command...
+	local id
+	id=$(c leases create) && c leases delete --sync "$id" >/dev/null && "$@"
 }
 
 # runc leaves the directories above those of containers.

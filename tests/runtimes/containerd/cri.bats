@@ -84,8 +84,8 @@ layer_gets() { # layout
 	cri RemoveImage "$(about "$ONE")"
 	assert_equal "$(cri ImageStatus "$(about "$ONE")")" '{}'
 	assert_equal "$(cri ListImages)" '{}'
-	eventually no_snapshots
-	eventually nothing_stored busybox
+	eventually collected no_snapshots
+	eventually collected nothing_stored busybox
 }
 
 @test "the snapshotter is told what each layer is, and of which image" {
@@ -134,12 +134,12 @@ shares_what_overlaid_has() {
 
 gone_when_both_removed_it() {
 	cri RemoveImage "$(about "$ONE")"
-	eventually no_snapshots
+	eventually collected no_snapshots
 	settle
 	assert_equal "$(stored busybox)" 1
 	ov rmi -f "$(image_id "$IMAGES/one")" >/dev/null
 	settle
-	eventually nothing_stored busybox
+	eventually collected nothing_stored busybox
 	assert_equal "$(layer_dirs)" ""
 }
 
@@ -168,8 +168,8 @@ gone_when_both_removed_it() {
 	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin \
 		--cgroup "$cgroup" "$ONE" one)" "from one"
 	cri RemoveImage "$(about "$ONE")"
-	eventually no_snapshots
-	eventually nothing_stored busybox
+	eventually collected no_snapshots
+	eventually collected nothing_stored busybox
 }
 
 @test "of an image that overlaid has in part, the rest is brought" {
@@ -288,11 +288,11 @@ of() { # id
 	cri RemoveContainer "$(of "$CONTAINER")"
 	cri StopPodSandbox "$(of "$POD")"
 	cri RemovePodSandbox "$(of "$POD")"
-	eventually nothing_stored MiB
+	eventually collected nothing_stored MiB
 	cri RemoveImage "$(about "$ONE")"
 	cri RemoveImage "$(about "$PAUSE_IMAGE")"
-	eventually no_snapshots
-	eventually nothing_stored busybox
+	eventually collected no_snapshots
+	eventually collected nothing_stored busybox
 }
 
 counts_writes() {
