@@ -374,12 +374,23 @@ void db_free(struct db *db)
 
 /* ---- transactions ---- */
 
+/* Where the disk is full, or memory, SQLite may roll back more than one part: all of the batch. What came
+ * after would be a transaction of its own. */
+static int check_batch(struct db *db, struct err *err)
+{
+	if (!sqlite3_get_autocommit(db->handle))
+		return 0;
+	return fail(err, -EIO, "database: what was to be committed together was rolled back");
+}
+
 int db_begin(struct db *db, struct db_transaction *ret, struct err *err)
 {
 	int r;
 
 	if (db->batch) {
-		r = db_exec(db, "SAVEPOINT part", err);
+		r = check_batch(db, err);
+		if (r >= 0)
+			r = db_exec(db, "SAVEPOINT part", err);
 		if (r >= 0)
 			ret->db = db;
 		return r;
@@ -444,9 +455,10 @@ int db_batch_begin(struct db *db, struct err *err)
 int db_batch_end(struct db *db, struct err *err)
 {
 	auto_transaction struct db_transaction t = { .db = db };
+	int r = check_batch(db, err);
 
 	db->batch = false;
-	return db_commit(&t, err);
+	return r < 0 ? r : db_commit(&t, err);
 }
 
 int db_set_durable(struct db *db, bool durable, struct err *err)
