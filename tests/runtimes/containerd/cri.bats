@@ -211,8 +211,8 @@ askers() { # layout
 	eventually no_image_here
 	assert_equal "$(NAMESPACE=k8s.io c run --rm --snapshotter overlaid --fifo-dir "$T/fifo" --env PATH=/bin "$ONE" two)" "from one"
 	cri RemoveImage "$(about "$ONE")"
-	eventually no_snapshots
-	eventually nothing_stored busybox
+	eventually collected no_snapshots
+	eventually collected nothing_stored busybox
 }
 
 no_image_here() {
