@@ -311,7 +311,7 @@ int keyed_share(struct store *store, const struct keyed_spec *spec, const char *
 	if (r > 0 && find_parent(store, spec->scope, spec->parent, -EINVAL, &parent, NULL) < 0)
 		r = 0;
 	if (r > 0)
-		r = strcmp(parent.chain_id, top.parent) == 0;
+		r = strcmp(parent.chain_id, top.parent) == 0 && (!parent.id || parent.chain_id[0]);
 	if (r <= 0)
 		return r;
 	r = find_shared(store, spec, parent.id, label, err);
