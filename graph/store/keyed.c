@@ -37,10 +37,10 @@ void keyed_release(struct keyed *k)
 	k->name = k->parent_name = k->labels = NULL;
 }
 
-#define KEYED_SELECT                                                                   \
-	"SELECT k.id, k.parent, k.created, k.updated, coalesce(k.disk_bytes, -1),"     \
-	" coalesce(k.inodes, -1), k.kind, k.uid, k.chain_id, k.name, p.name, k.labels" \
-	" FROM keyed k LEFT JOIN keyed p ON p.id = k.parent"
+#define KEYED_SELECT(from)                                                                  \
+	"SELECT k.id, k.parent, k.created, k.updated, coalesce(k.disk_bytes, -1),"          \
+	" coalesce(k.inodes, -1), k.kind, k.uid, k.chain_id, k.name, p.name, k.labels FROM" \
+	" " from " LEFT JOIN keyed p ON p.id = k.parent"
 
 static int keyed_read(const struct db_query *q, struct keyed *ret, struct err *err)
 {
@@ -72,8 +72,9 @@ static int keyed_look(struct store *store, const char *scope, const char *name, 
 		      struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
-	int r = db_query(store->db, &q, err, KEYED_SELECT " WHERE k.scope = ? AND k.name = ?", "ss",
-			 scope, name);
+	int r = db_query(store->db, &q, err,
+			 KEYED_SELECT("keyed k") " WHERE k.scope = ? AND k.name = ?", "ss", scope,
+			 name);
 
 	if (r >= 0)
 		r = db_step(&q, err);
@@ -90,12 +91,19 @@ int keyed_find(struct store *store, const char *scope, const char *name, struct 
 	return r == 0 ? fail(err, -ENOENT, "snapshot \"%.300s\"", name) : r < 0 ? r : 0;
 }
 
+/* A parent may be younger than its children, which got it with their commit. */
+#define FROM_THE_ROOTS                                                                 \
+	"WITH RECURSIVE t(id, depth) AS ("                                             \
+	" SELECT id, 0 FROM keyed WHERE parent IS NULL AND (?1 IS NULL OR scope = ?1)" \
+	" UNION ALL SELECT c.id, depth + 1 FROM t JOIN keyed c ON c.parent = t.id) "
+
 int keyed_list(struct store *store, const char *scope, keyed_fn *fn, void *arg, struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	int r = db_query(store->db, &q, err,
-			 KEYED_SELECT " WHERE ?1 IS NULL OR k.scope = ?1 ORDER BY k.id", "s",
-			 scope);
+			 FROM_THE_ROOTS KEYED_SELECT(
+				 "t JOIN keyed k ON k.id = t.id") " ORDER BY depth, k.id",
+			 "s", scope);
 
 	while (r >= 0 && (r = db_step(&q, err)) > 0) {
 		auto_keyed struct keyed k = { 0 };
