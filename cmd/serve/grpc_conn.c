@@ -16,7 +16,7 @@
 #define WRITE_TURNS	 8
 #define WRITE_BYTES	 ((size_t)128 << 10)
 #define SPARE_MAX	 ((size_t)1 << 20)
-#define NOTICE_NS	 CLOCK_SECOND_NS /* for the answer to the ping after the first GOAWAY */
+#define NOTICE_NS	 (CLOCK_SECOND_NS / 4) /* for the answer to the ping after the first GOAWAY */
 #define NOTICE_ID	 INT32_MAX
 #define RESETS_UNLIMITED ((uint64_t)1 << 40)
 
