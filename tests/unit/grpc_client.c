@@ -143,7 +143,7 @@ static void begin(struct client *c)
 	assert_int_equal(nghttp2_submit_settings(c->session, 0, NULL, 0), 0);
 }
 
-struct client *client_new(const char *path)
+struct client *grpc_client_new(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct client *c = calloc(1, sizeof(*c));
@@ -154,11 +154,11 @@ struct client *client_new(const char *path)
 	assert_true(c->fd >= 0);
 	begin(c);
 	if (connect(c->fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		client_freep(&c);
+		grpc_client_freep(&c);
 	return c;
 }
 
-void client_freep(struct client **client)
+void grpc_client_freep(struct client **client)
 {
 	struct client *c = *client;
 
@@ -209,7 +209,7 @@ static void add_header(nghttp2_nv *headers, size_t *count, const char *name, con
 					    strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE };
 }
 
-int32_t client_ask(struct client *c, const struct client_request *r)
+int32_t grpc_client_ask(struct client *c, const struct client_request *r)
 {
 	static const char long_value[] =
 		"0123456789012345678901234567890123456789012345678901234567890123456789"
@@ -237,7 +237,7 @@ int32_t client_ask(struct client *c, const struct client_request *r)
 	return stream;
 }
 
-int32_t client_call(struct client *c, const char *path, const char *message)
+int32_t grpc_client_call(struct client *c, const char *path, const char *message)
 {
 	auto_buf struct buf body = { 0 };
 	size_t len = strlen(message);
@@ -246,16 +246,16 @@ int32_t client_call(struct client *c, const char *path, const char *message)
 
 	(void)buf_append(&body, prefix, sizeof(prefix));
 	(void)buf_append(&body, message, len);
-	return client_ask(c, &(struct client_request){
-				     .path = path, .body = body.data, .len = body.len });
+	return grpc_client_ask(c, &(struct client_request){
+					  .path = path, .body = body.data, .len = body.len });
 }
 
-void client_cancel(struct client *c, int32_t stream)
+void grpc_client_cancel(struct client *c, int32_t stream)
 {
 	assert_int_equal(nghttp2_submit_rst_stream(c->session, 0, stream, NGHTTP2_CANCEL), 0);
 }
 
-void client_ping(struct client *c, size_t count)
+void grpc_client_ping(struct client *c, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		assert_int_equal(nghttp2_submit_ping(c->session, 0, NULL), 0);
@@ -283,7 +283,7 @@ static void send_some(struct client *c)
 	}
 }
 
-bool client_turn(struct client *c, size_t bytes, int timeout_ms)
+bool grpc_client_turn(struct client *c, size_t bytes, int timeout_ms)
 {
 	static uint8_t in[65536];
 	struct pollfd poll_for = { .fd = c->fd, .events = POLLIN };
@@ -310,57 +310,57 @@ bool client_turn(struct client *c, size_t bytes, int timeout_ms)
 	return true;
 }
 
-bool client_send(struct client *c)
+bool grpc_client_send(struct client *c)
 {
 	if (!c->over)
 		send_some(c);
 	return !c->over;
 }
 
-struct client_answer *client_await(struct client *c, int32_t stream)
+struct client_answer *grpc_client_await(struct client *c, int32_t stream)
 {
 	int64_t until = clock_ns() + CLIENT_SECONDS * CLOCK_SECOND_NS;
-	struct client_answer *answer = client_answer(c, stream);
+	struct client_answer *answer = grpc_client_answer(c, stream);
 
 	while (!answer->closed) {
 		if (clock_ns() > until)
 			fail_msg("stream %d is never closed", stream);
-		if (!client_turn(c, 0, 100))
+		if (!grpc_client_turn(c, 0, 100))
 			fail_msg("the connection is over before stream %d", stream);
 	}
 	return answer;
 }
 
-void client_await_end(struct client *c)
+void grpc_client_await_end(struct client *c)
 {
 	int64_t until = clock_ns() + CLIENT_SECONDS * CLOCK_SECOND_NS;
 
-	while (client_turn(c, 0, 100))
+	while (grpc_client_turn(c, 0, 100))
 		if (clock_ns() > until)
 			fail_msg("the connection never ends");
 }
 
-struct client_answer *client_answer(struct client *c, int32_t stream)
+struct client_answer *grpc_client_answer(struct client *c, int32_t stream)
 {
 	return &find(c, stream)->answer;
 }
 
-size_t client_open(struct client *c)
+size_t grpc_client_open(struct client *c)
 {
 	return c->open;
 }
 
-unsigned int client_goaways(const struct client *c)
+unsigned int grpc_client_goaways(const struct client *c)
 {
 	return c->goaways;
 }
 
-int32_t client_last_stream(const struct client *c)
+int32_t grpc_client_last_stream(const struct client *c)
 {
 	return c->last_stream;
 }
 
-int client_fd(const struct client *c)
+int grpc_client_fd(const struct client *c)
 {
 	return c->fd;
 }

@@ -43,33 +43,33 @@ struct client_answer {
 struct client;
 
 /* Connects. NULL where nobody answers. */
-struct client *client_new(const char *path);
-void client_freep(struct client **client);
-#define auto_client AUTO(client_freep)
+struct client *grpc_client_new(const char *path);
+void grpc_client_freep(struct client **client);
+#define auto_client AUTO(grpc_client_freep)
 
 /* The stream's number. Of client_call, a request with one message, "" for an empty one. */
-int32_t client_ask(struct client *client, const struct client_request *request);
-int32_t client_call(struct client *client, const char *path, const char *message);
-void client_cancel(struct client *client, int32_t stream);
+int32_t grpc_client_ask(struct client *client, const struct client_request *request);
+int32_t grpc_client_call(struct client *client, const char *path, const char *message);
+void grpc_client_cancel(struct client *client, int32_t stream);
 /* As many frames of PING. */
-void client_ping(struct client *client, size_t count);
+void grpc_client_ping(struct client *client, size_t count);
 
 /* Sends what it can, and reads what is there, at most `bytes` (0: 64 KiB), once it comes. False: the
  * connection is over. */
-bool client_turn(struct client *client, size_t bytes, int timeout_ms);
+bool grpc_client_turn(struct client *client, size_t bytes, int timeout_ms);
 /* Sends what it can, and reads nothing. False: the connection is over. */
-bool client_send(struct client *client);
+bool grpc_client_send(struct client *client);
 /* Until the stream is closed; fails the test where it never is. */
-struct client_answer *client_await(struct client *client, int32_t stream);
+struct client_answer *grpc_client_await(struct client *client, int32_t stream);
 /* Until the server has closed the connection. */
-void client_await_end(struct client *client);
-struct client_answer *client_answer(struct client *client, int32_t stream);
+void grpc_client_await_end(struct client *client);
+struct client_answer *grpc_client_answer(struct client *client, int32_t stream);
 /* Streams that are not closed. */
-size_t client_open(struct client *client);
+size_t grpc_client_open(struct client *client);
 
 /* GOAWAYs that came, and the last stream of the last one. */
-unsigned int client_goaways(const struct client *client);
-int32_t client_last_stream(const struct client *client);
-int client_fd(const struct client *client);
+unsigned int grpc_client_goaways(const struct client *client);
+int32_t grpc_client_last_stream(const struct client *client);
+int grpc_client_fd(const struct client *client);
 
 #endif

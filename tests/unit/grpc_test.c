@@ -318,27 +318,30 @@ static void assert_text(struct client_answer *answer, const char *text)
 
 static void assert_alive(struct client *client)
 {
-	assert_text(client_await(client, client_call(client, "/t/Echo", "alive")), "alive");
+	assert_text(grpc_client_await(client, grpc_client_call(client, "/t/Echo", "alive")),
+		    "alive");
 }
 
 static void a_message_is_answered_with_one(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	struct client_answer *answer = client_await(client,
-						    client_call(client, "/t/Echo", "hello"));
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	struct client_answer *answer = grpc_client_await(client, grpc_client_call(client, "/t/Echo",
+										  "hello"));
 
 	assert_string_equal(answer->http, "200");
 	assert_string_equal(answer->type, "application/grpc");
 	assert_int_equal(answer->header_blocks, 2);
 	assert_int_equal(answer->error, 0);
 	assert_text(answer, "hello");
-	assert_text(client_await(client, client_call(client, "/t/Inline", "at once")), "at once");
+	assert_text(grpc_client_await(client, grpc_client_call(client, "/t/Inline", "at once")),
+		    "at once");
 }
 
 static void an_empty_message_is_a_prefix(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	struct client_answer *answer = client_await(client, client_call(client, "/t/Echo", ""));
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	struct client_answer *answer = grpc_client_await(client,
+							 grpc_client_call(client, "/t/Echo", ""));
 
 	assert_int_equal(answer->data.len, 5);
 	assert_memory_equal(answer->data.data, "\0\0\0\0\0", 5);
@@ -347,8 +350,9 @@ static void an_empty_message_is_a_prefix(void **state)
 
 static void no_message_is_trailers_only(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	struct client_answer *answer = client_await(client, client_call(client, "/t/None", ""));
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	struct client_answer *answer = grpc_client_await(client,
+							 grpc_client_call(client, "/t/None", ""));
 
 	assert_int_equal(answer->header_blocks, 1);
 	assert_string_equal(answer->http, "200");
@@ -371,11 +375,12 @@ static void words_are_percent_encoded(void **state)
 		{ "\xed\xa0\x80", "%EF%BF%BD%EF%BF%BD%EF%BF%BD" },
 		{ "", "" },
 	};
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct client_answer *answer = client_await(client, client_call(client, "/t/Fail",
-										cases[i].words));
+		struct client_answer *answer = grpc_client_await(client,
+								 grpc_client_call(client, "/t/Fail",
+										  cases[i].words));
 
 		assert_int_equal(answer->header_blocks, 1);
 		assert_status(answer, GRPC_NOT_FOUND, cases[i].sent);
@@ -384,21 +389,22 @@ static void words_are_percent_encoded(void **state)
 
 static void long_words_are_cut(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	auto_free char *words = calloc(1, 100001);
 	struct client_answer *answer;
 
 	assert_non_null(words);
 	memset(words, '\n', 100000);
-	answer = client_await(client, client_call(client, "/t/Fail", words));
+	answer = grpc_client_await(client, grpc_client_call(client, "/t/Fail", words));
 	assert_int_equal(answer->status, GRPC_NOT_FOUND);
 	assert_int_equal(strlen(answer->message), 3 * 4096);
 }
 
 static void messages_come_before_a_failure(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	struct client_answer *answer = client_await(client, client_call(client, "/t/Part", ""));
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	struct client_answer *answer = grpc_client_await(client,
+							 grpc_client_call(client, "/t/Part", ""));
 
 	assert_status(answer, GRPC_INTERNAL, "no more");
 	assert_int_equal(answer->data.len, 9);
@@ -407,8 +413,9 @@ static void messages_come_before_a_failure(void **state)
 
 static void an_answer_that_is_too_long_is_a_failure(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	struct client_answer *answer = client_await(client, client_call(client, "/t/Huge", ""));
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	struct client_answer *answer = grpc_client_await(client,
+							 grpc_client_call(client, "/t/Huge", ""));
 
 	assert_int_equal(answer->status, GRPC_RESOURCE_EXHAUSTED);
 	assert_int_equal(answer->data.len, 0);
@@ -431,36 +438,38 @@ static void assert_big(const struct client_answer *answer, size_t megabytes)
 /* The first of them is read a little at a time, while another connection is answered. */
 static void a_slow_reader_gets_all_and_stops_nobody(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	auto_client struct client *other = client_new(CONNECTION);
-	int32_t stream = client_call(client, "/t/Big", "8"),
-		second = client_call(client, "/t/Big", "3");
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	auto_client struct client *other = grpc_client_new(CONNECTION);
+	int32_t stream = grpc_client_call(client, "/t/Big", "8"),
+		second = grpc_client_call(client, "/t/Big", "3");
 
 	for (int i = 0; i < 50; i++) {
-		assert_true(client_turn(client, 1000, 1000));
+		assert_true(grpc_client_turn(client, 1000, 1000));
 		assert_alive(other);
 	}
-	while (!client_answer(client, stream)->closed)
-		assert_true(client_turn(client, 3000, 1000));
-	assert_big(client_answer(client, stream), 8);
-	assert_big(client_await(client, second), 3);
+	while (!grpc_client_answer(client, stream)->closed)
+		assert_true(grpc_client_turn(client, 3000, 1000));
+	assert_big(grpc_client_answer(client, stream), 8);
+	assert_big(grpc_client_await(client, second), 3);
 }
 
 static void many_streams_are_answered_side_by_side(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	int32_t streams[900];
 	char text[16];
 
 	assert_alive(client); /* so that it has heard how many there may be */
 	for (size_t i = 0; i < ARRAY_LEN(streams); i++)
-		streams[i] = client_call(client, "/t/Hold", (snprintf(text, 16, "%zu", i), text));
+		streams[i] = grpc_client_call(client, "/t/Hold",
+					      (snprintf(text, 16, "%zu", i), text));
 	while (atomic_load(&rig.dispatched) < 1 + ARRAY_LEN(streams))
-		assert_true(client_turn(client, 0, 1));
+		assert_true(grpc_client_turn(client, 0, 1));
 	await_held(ARRAY_LEN(streams));
 	assert_int_equal(release_held(), 0);
 	for (size_t i = 0; i < ARRAY_LEN(streams); i++)
-		assert_text(client_await(client, streams[i]), (snprintf(text, 16, "%zu", i), text));
+		assert_text(grpc_client_await(client, streams[i]),
+			    (snprintf(text, 16, "%zu", i), text));
 }
 
 /* ---- requests ---- */
@@ -471,34 +480,35 @@ static void odd_authorities_are_nobodys_business(void **state)
 					     "\xff" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		auto_client struct client *client = client_new(CONNECTION);
-		int32_t stream = client_ask(client, &(struct client_request){ .path = "/t/Echo",
-									      .authority = names[i],
-									      .body = "\0\0\0\0\1x",
-									      .len = 6 });
+		auto_client struct client *client = grpc_client_new(CONNECTION);
+		int32_t stream = grpc_client_ask(client,
+						 &(struct client_request){ .path = "/t/Echo",
+									   .authority = names[i],
+									   .body = "\0\0\0\0\1x",
+									   .len = 6 });
 
-		assert_text(client_await(client, stream), "x");
+		assert_text(grpc_client_await(client, stream), "x");
 	}
 }
 
 static void a_request_may_come_in_tiny_frames(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	char body[1005] = "\0\0\0\3\xe8", text[1001] = "";
 	int32_t stream;
 
 	memset(body + 5, 'x', 1000);
 	memset(text, 'x', 1000);
-	stream = client_ask(client, &(struct client_request){ .path = "/t/Echo",
-							      .body = body,
-							      .len = sizeof(body),
-							      .step = 1 });
-	assert_text(client_await(client, stream), text);
+	stream = grpc_client_ask(client, &(struct client_request){ .path = "/t/Echo",
+								   .body = body,
+								   .len = sizeof(body),
+								   .step = 1 });
+	assert_text(grpc_client_await(client, stream), text);
 }
 
 static void the_largest_request_is_taken(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	size_t len = 5 + GRPC_REQUEST_BYTES_MAX;
 	auto_free char *body = calloc(1, len);
 	struct client_answer *answer;
@@ -506,8 +516,8 @@ static void the_largest_request_is_taken(void **state)
 	assert_non_null(body);
 	memcpy(body, "\0\0\x40\0\0", 5);
 	memset(body + 5, 'm', len - 5);
-	answer = client_await(client,
-			      client_ask(client, &(struct client_request){ .path = "/t/Echo",
+	answer = grpc_client_await(client, grpc_client_ask(client, &(struct client_request){
+									   .path = "/t/Echo",
 									   .body = body,
 									   .len = len }));
 	assert_status(answer, GRPC_OK, "");
@@ -559,11 +569,12 @@ static void wrong_requests_are_refused(void **state)
 		  "200",
 		  GRPC_INTERNAL },
 	};
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct client_answer *answer = client_await(client,
-							    client_ask(client, &cases[i].request));
+		struct client_answer *answer = grpc_client_await(client,
+								 grpc_client_ask(client,
+										 &cases[i].request));
 
 		if (answer->status != cases[i].status || strcmp(answer->http, cases[i].http) != 0)
 			fail_msg("case %zu: status %d, HTTP %s", i, answer->status, answer->http);
@@ -579,18 +590,18 @@ static void wrong_requests_are_refused(void **state)
 /* It is told before the request has ended, and no more is wanted of it. */
 static void a_refused_request_need_not_be_sent_to_its_end(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	struct client_request request = { .path = "/t/Echo", .content_type = "x", .endless = true };
 	size_t len = 5 + GRPC_REQUEST_BYTES_MAX + 1;
 	auto_free char *body = calloc(1, len);
-	struct client_answer *answer = client_await(client, client_ask(client, &request));
+	struct client_answer *answer = grpc_client_await(client, grpc_client_ask(client, &request));
 
 	assert_non_null(body);
 	assert_string_equal(answer->http, "415");
 	assert_int_equal(answer->error, 0);
 	memcpy(body, "\0\0\x40\0\1", 5);
 	request = (struct client_request){ .path = "/t/Echo", .body = body, .len = len };
-	answer = client_await(client, client_ask(client, &request));
+	answer = grpc_client_await(client, grpc_client_ask(client, &request));
 	assert_int_equal(answer->status, GRPC_RESOURCE_EXHAUSTED);
 	assert_alive(client);
 }
@@ -598,7 +609,7 @@ static void a_refused_request_need_not_be_sent_to_its_end(void **state)
 /* Forty of nearly 1 MiB: what a connection may have us hold is 32 MiB. */
 static void what_requests_hold_is_bounded(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	size_t len = MEGABYTE - 100, refused = 0;
 	auto_free char *body = calloc(1, len);
 	int32_t streams[40];
@@ -606,20 +617,20 @@ static void what_requests_hold_is_bounded(void **state)
 	assert_non_null(body);
 	memcpy(body, "\0\0\x40\0\0", 5);
 	for (size_t i = 0; i < ARRAY_LEN(streams); i++)
-		streams[i] = client_ask(client, &(struct client_request){ .path = "/t/Echo",
-									  .body = body,
-									  .len = len,
-									  .endless = true });
-	while (client_open(client) > 33)
-		assert_true(client_turn(client, 0, 1000));
+		streams[i] = grpc_client_ask(client, &(struct client_request){ .path = "/t/Echo",
+									       .body = body,
+									       .len = len,
+									       .endless = true });
+	while (grpc_client_open(client) > 33)
+		assert_true(grpc_client_turn(client, 0, 1000));
 	for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
-		struct client_answer *answer = client_answer(client, streams[i]);
+		struct client_answer *answer = grpc_client_answer(client, streams[i]);
 
 		refused += answer->closed;
 		if (answer->closed)
 			assert_int_equal(answer->status, GRPC_RESOURCE_EXHAUSTED);
 		else
-			client_cancel(client, streams[i]);
+			grpc_client_cancel(client, streams[i]);
 	}
 	assert_true(refused >= 7);
 	assert_alive(client);
@@ -640,15 +651,17 @@ static void a_timeout_is_a_deadline(void **state)
 		{ "1H", 3500e9, 3600e9 },
 		{ "99999999H", -1, -1 }, /* as good as none */
 	};
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct client_answer *answer =
-			client_await(client, client_ask(client, &(struct client_request){
-									.path = "/t/Deadline",
-									.timeout = cases[i].timeout,
-									.body = "\0\0\0\0\0",
-									.len = 5 }));
+			grpc_client_await(client,
+					  grpc_client_ask(client,
+							  &(struct client_request){
+								  .path = "/t/Deadline",
+								  .timeout = cases[i].timeout,
+								  .body = "\0\0\0\0\0",
+								  .len = 5 }));
 		double left;
 
 		assert_status(answer, GRPC_OK, "");
@@ -662,52 +675,52 @@ static void a_timeout_is_a_deadline(void **state)
 
 static void cancelling_ten_thousand_calls_costs_the_connection_nothing(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 
 	for (int i = 0; i < 10000; i++) {
-		int32_t stream = client_call(client, "/t/Id", "1");
+		int32_t stream = grpc_client_call(client, "/t/Id", "1");
 
-		assert_true(client_turn(client, 0, 0));
-		client_cancel(client, stream);
+		assert_true(grpc_client_turn(client, 0, 0));
+		grpc_client_cancel(client, stream);
 	}
 	assert_alive(client);
-	assert_int_equal(client_goaways(client), 0);
-	assert_int_equal(client_open(client), 0);
+	assert_int_equal(grpc_client_goaways(client), 0);
+	assert_int_equal(grpc_client_open(client), 0);
 }
 
 static void a_cancelled_call_is_worked_on_and_not_answered(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	int32_t first = client_call(client, "/t/Hold", "first");
-	int32_t second = client_call(client, "/t/Hold", "second");
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	int32_t first = grpc_client_call(client, "/t/Hold", "first");
+	int32_t second = grpc_client_call(client, "/t/Hold", "second");
 	bool is_first;
 
 	while (atomic_load(&rig.dispatched) < 2)
-		assert_true(client_turn(client, 0, 1));
+		assert_true(grpc_client_turn(client, 0, 1));
 	await_held(2);
-	client_cancel(client, first);
-	assert_true(client_turn(client, 0, 0));
+	grpc_client_cancel(client, first);
+	assert_true(grpc_client_turn(client, 0, 0));
 	is_first = memcmp(grpc_call_message(rig.held[0], &(size_t){ 0 }), "first", 5) == 0;
 	await_cancelled(rig.held[is_first ? 0 : 1]);
 	assert_int_equal(release_held(), 1);
-	assert_text(client_await(client, second), "second");
-	assert_int_equal(client_answer(client, first)->header_blocks, 0);
+	assert_text(grpc_client_await(client, second), "second");
+	assert_int_equal(grpc_client_answer(client, first)->header_blocks, 0);
 }
 
 /* Calls that nobody waits for any more are no fewer to work on. */
 static void cancelled_calls_do_not_pile_up_without_end(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 
 	assert_alive(client);
 	for (int i = 0; i < 6000; i++) {
-		int32_t stream = client_call(client, "/t/Hold", "");
+		int32_t stream = grpc_client_call(client, "/t/Hold", "");
 
-		assert_true(client_turn(client, 0, 0));
-		client_cancel(client, stream);
+		assert_true(grpc_client_turn(client, 0, 0));
+		grpc_client_cancel(client, stream);
 	}
 	for (int i = 0; i < 10; i++)
-		assert_true(client_turn(client, 0, 10));
+		assert_true(grpc_client_turn(client, 0, 10));
 	/* And what one read brings. */
 	assert_true(atomic_load(&rig.dispatched) <= 4000);
 	hold_no_more();
@@ -716,20 +729,20 @@ static void cancelled_calls_do_not_pile_up_without_end(void **state)
 
 static void a_client_may_vanish(void **state)
 {
-	auto_client struct client *witness = client_new(CONNECTION);
+	auto_client struct client *witness = grpc_client_new(CONNECTION);
 
 	for (int i = 0; i < 20; i++) {
-		struct client *client = client_new(CONNECTION);
+		struct client *client = grpc_client_new(CONNECTION);
 		size_t before = atomic_load(&rig.dispatched);
 
-		(void)client_call(client, "/t/Hold", "held");
-		(void)client_call(client, "/t/Big", "4");
-		(void)client_ask(client,
-				 &(struct client_request){ .path = "/t/Echo", .endless = true });
+		(void)grpc_client_call(client, "/t/Hold", "held");
+		(void)grpc_client_call(client, "/t/Big", "4");
+		(void)grpc_client_ask(client, &(struct client_request){ .path = "/t/Echo",
+									.endless = true });
 		while (atomic_load(&rig.dispatched) < before + 2)
-			assert_true(client_turn(client, 100, 1));
+			assert_true(grpc_client_turn(client, 100, 1));
 		await_held(1);
-		client_freep(&client);
+		grpc_client_freep(&client);
 		await_cancelled(rig.held[0]);
 		assert_int_equal(release_held(), 1);
 		assert_alive(witness);
@@ -738,17 +751,17 @@ static void a_client_may_vanish(void **state)
 
 static void pings_that_nobody_reads_answers_to_are_no_more_than_so_many(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	auto_client struct client *other = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	auto_client struct client *other = grpc_client_new(CONNECTION);
 
 	assert_alive(client);
 	for (int i = 0; i < 100; i++) {
-		client_ping(client, 1000);
-		assert_true(client_send(client));
+		grpc_client_ping(client, 1000);
+		assert_true(grpc_client_send(client));
 	}
 	assert_alive(other);
 	assert_alive(client);
-	assert_int_equal(client_goaways(client), 0);
+	assert_int_equal(grpc_client_goaways(client), 0);
 }
 
 /* ---- who does not speak HTTP/2, or may not ---- */
@@ -790,7 +803,7 @@ static void garbage_ends_a_connection(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
 		auto_close int fd = connect_raw();
-		auto_client struct client *client = client_new(CONNECTION);
+		auto_client struct client *client = grpc_client_new(CONNECTION);
 
 		assert_true(send(fd, garbage[i], strlen(garbage[i]), MSG_NOSIGNAL) > 0);
 		drop_all(fd);
@@ -836,13 +849,13 @@ static void many_connections_come_and_go(void **state)
 		struct client *clients[100];
 
 		for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
-			clients[i] = client_new(CONNECTION);
+			clients[i] = grpc_client_new(CONNECTION);
 			assert_non_null(clients[i]);
 		}
 		for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 			assert_alive(clients[i]);
 		for (size_t i = 0; i < ARRAY_LEN(clients); i++)
-			client_freep(&clients[i]);
+			grpc_client_freep(&clients[i]);
 	}
 }
 
@@ -856,7 +869,7 @@ static int64_t cpu_ns(void)
 
 static void who_comes_while_descriptors_are_out_waits(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	auto_close int fd = connect_raw(), second = -EBADF;
 	struct rlimit limit, low;
 	unsigned char in[9];
@@ -890,33 +903,33 @@ static void draining_without_clients_ends_at_once(void **state)
 
 static void draining_ends_idle_connections_in_order(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	auto_client struct client *silent = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	auto_client struct client *silent = grpc_client_new(CONNECTION);
 
 	assert_alive(client);
-	assert_true(client_turn(silent, 0, 1000));
+	assert_true(grpc_client_turn(silent, 0, 1000));
 	grpc_server_drain(rig.server);
-	client_await_end(client);
-	assert_true(client_goaways(client) > 0);
+	grpc_client_await_end(client);
+	assert_true(grpc_client_goaways(client) > 0);
 	await_server();
-	client_await_end(silent);
-	assert_true(client_goaways(silent) > 0);
+	grpc_client_await_end(silent);
+	assert_true(grpc_client_goaways(silent) > 0);
 }
 
 static void what_was_begun_is_answered_while_draining(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
-	int32_t stream = client_call(client, "/t/Hold", "begun");
+	auto_client struct client *client = grpc_client_new(CONNECTION);
+	int32_t stream = grpc_client_call(client, "/t/Hold", "begun");
 
-	assert_true(client_turn(client, 0, 0));
+	assert_true(grpc_client_turn(client, 0, 0));
 	await_held(1);
 	grpc_server_drain(rig.server);
-	while (client_goaways(client) < 2)
-		assert_true(client_turn(client, 0, 1000));
-	assert_int_equal(client_last_stream(client), stream);
+	while (grpc_client_goaways(client) < 2)
+		assert_true(grpc_client_turn(client, 0, 1000));
+	assert_int_equal(grpc_client_last_stream(client), stream);
 	assert_int_equal(release_held(), 0);
-	assert_text(client_await(client, stream), "begun");
-	client_await_end(client);
+	assert_text(grpc_client_await(client, stream), "begun");
+	grpc_client_await_end(client);
 	await_server();
 }
 
@@ -926,12 +939,12 @@ static size_t assert_done_once_or_never(struct client *client, size_t count)
 	size_t done = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		struct client_answer *answer = client_answer(client, (int32_t)(2 * i + 1));
-		bool begun = answer->stream <= client_last_stream(client);
+		struct client_answer *answer = grpc_client_answer(client, (int32_t)(2 * i + 1));
+		bool begun = answer->stream <= grpc_client_last_stream(client);
 
 		if (rig.ids[i] != begun || answer->status != (begun ? GRPC_OK : -1))
 			fail_msg("stream %d of at most %d was done %d times, status %d",
-				 answer->stream, client_last_stream(client), rig.ids[i],
+				 answer->stream, grpc_client_last_stream(client), rig.ids[i],
 				 answer->status);
 		done += begun;
 	}
@@ -943,22 +956,22 @@ static void call_id(struct client *client, size_t id)
 	char text[16];
 
 	(void)snprintf(text, sizeof(text), "%zu", id);
-	(void)client_call(client, "/t/Id", text);
+	(void)grpc_client_call(client, "/t/Id", text);
 }
 
 static void no_call_is_lost_or_done_twice_by_draining(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	size_t count = 0;
 
-	while (client_turn(client, 0, 0) && !client_goaways(client)) {
-		if (client_open(client) >= 90 || count == IDS_MAX)
+	while (grpc_client_turn(client, 0, 0) && !grpc_client_goaways(client)) {
+		if (grpc_client_open(client) >= 90 || count == IDS_MAX)
 			continue;
 		call_id(client, count++);
 		if (count == 3000)
 			grpc_server_drain(rig.server);
 	}
-	client_await_end(client);
+	grpc_client_await_end(client);
 	await_server();
 	assert_true(assert_done_once_or_never(client, count) >= 2900);
 }
@@ -966,19 +979,19 @@ static void no_call_is_lost_or_done_twice_by_draining(void **state)
 /* It goes on asking, until it reads that its calls are no more taken, and since when. */
 static void who_hears_late_is_told_what_was_not_begun(void **state)
 {
-	auto_client struct client *client = client_new(CONNECTION);
+	auto_client struct client *client = grpc_client_new(CONNECTION);
 	size_t count = 0, done;
 
-	assert_true(client_turn(client, 0, 1000));
+	assert_true(grpc_client_turn(client, 0, 1000));
 	while (count < 900) {
 		call_id(client, count++);
-		assert_true(client_send(client));
+		assert_true(grpc_client_send(client));
 		if (count == 300)
 			grpc_server_drain(rig.server);
 		if (count > 300)
 			(void)poll(NULL, 0, 1);
 	}
-	client_await_end(client);
+	grpc_client_await_end(client);
 	await_server();
 	done = assert_done_once_or_never(client, count);
 	assert_in_range(done, 300, 899);
@@ -993,11 +1006,12 @@ static void patience_with_who_takes_no_answer_ends(void **state)
 	(void)stop(state);
 	assert_int_equal(sandbox_start(state), 0);
 	start_patient(300);
-	client = client_new(CONNECTION);
-	(void)client_call(client, "/t/Big", "8");
-	(void)client_ask(client, &(struct client_request){ .path = "/t/Echo", .endless = true });
+	client = grpc_client_new(CONNECTION);
+	(void)grpc_client_call(client, "/t/Big", "8");
+	(void)grpc_client_ask(client,
+			      &(struct client_request){ .path = "/t/Echo", .endless = true });
 	while (atomic_load(&rig.dispatched) < 1)
-		assert_true(client_turn(client, 100, 1));
+		assert_true(grpc_client_turn(client, 100, 1));
 	begun = clock_ns();
 	grpc_server_drain(rig.server);
 	await_server();
