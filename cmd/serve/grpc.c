@@ -120,8 +120,10 @@ void grpc_server_free(struct grpc_server *server)
 {
 	if (!server)
 		return;
-	while (server->conns)
-		bury(server->conns);
+	for (struct grpc_conn *conn; (conn = server->conns);) {
+		server->conns = conn->next;
+		grpc_conn_free(conn);
+	}
 	reap(server);
 	take_finished(server);
 	assert(server->running == 0);

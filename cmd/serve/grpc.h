@@ -51,6 +51,7 @@ enum grpc_status {
 struct grpc_server;
 struct grpc_call;
 
+/* Takes the call; called on the I/O thread, which must not wait. */
 typedef void grpc_dispatch_fn(void *arg, struct grpc_call *call);
 
 struct grpc_options {
