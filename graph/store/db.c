@@ -178,7 +178,8 @@ static const char *const migrations[] = {
 	"ALTER TABLE layer ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE layer ADD COLUMN inodes INTEGER;"
 	/* An image that nobody asked for by name is kept until then, in ns since 1970. */
-	"ALTER TABLE image ADD COLUMN kept_until INTEGER;" DB_RECORD_CHAINS("1") ";",
+	"ALTER TABLE image ADD COLUMN kept_until INTEGER;" DB_RECORD_CHAINS(
+		"1") ";" DB_RECORD_UNPATCHED("1") ";",
 };
 
 int db_schema_version(void)

@@ -62,27 +62,31 @@ void db_batch_drop(struct db *db); /* none of it */
 int db_set_durable(struct db *db, bool durable, struct err *err);
 
 /*
- * Record, for the images that the condition selects ("image = ?"), which layers make which chains, and for one
- * image which patch is on top. Where a chain was known with another layer, an image's is preferred: its digest was
- * verified here.
+ * Record, for the images that the condition selects ("image = ?1"), which layers make which chains; which of these
+ * need no patch, as no layer of theirs implies a directory; and for one image which patch is on top. Where a chain was
+ * known with another layer, an image's is preferred: its digest was verified here.
  */
-#define DB_CHAINS(condition)                                                                      \
-	" WITH RECURSIVE c(image, position, chain_id, parent, layer) AS ("                        \
-	"  SELECT image, 0, diff_id, NULL, layer FROM image_layer JOIN layer ON layer.id = layer" \
-	"   WHERE position = 0 AND " condition "  UNION ALL"                                      \
-	"  SELECT c.image, c.position + 1, chain_next(c.chain_id, l.diff_id), c.chain_id, l.id"   \
-	"   FROM c JOIN image_layer e ON e.image = c.image AND e.position = c.position + 1"       \
+#define DB_CHAINS(condition)                                                                     \
+	" WITH RECURSIVE c(image, position, chain_id, parent, layer, implied) AS ("              \
+	"  SELECT image, 0, diff_id, NULL, layer, coalesce(implied, 1) FROM image_layer"         \
+	"   JOIN layer ON layer.id = layer WHERE position = 0 AND " condition "  UNION ALL"      \
+	"  SELECT c.image, c.position + 1, chain_next(c.chain_id, l.diff_id), c.chain_id, l.id," \
+	"    c.implied + coalesce(l.implied, 1)"                                                 \
+	"   FROM c JOIN image_layer e ON e.image = c.image AND e.position = c.position + 1"      \
 	"   JOIN layer l ON l.id = e.layer AND l.kind <> 'patch')"
-#define DB_RECORD_CHAINS(condition)                                                               \
-	"INSERT INTO chain(chain_id, parent, layer)" DB_CHAINS(condition)                         \
-	" SELECT chain_id, parent, layer FROM c WHERE true ORDER BY position"                     \
-	" ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
-#define DB_RECORD_PATCH                                                                           \
-	"INSERT INTO chain_patch(chain_id, layer)" DB_CHAINS("image = ?1")                        \
-	" SELECT chain_id, (SELECT l.id FROM image_layer e JOIN layer l ON l.id = e.layer"        \
-	"  WHERE e.image = ?1 AND l.kind = 'patch')"                                              \
-	" FROM c WHERE true ORDER BY position DESC LIMIT 1"                                       \
-	" ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
+#define DB_RECORD_CHAINS(condition)                                                              \
+	"INSERT INTO chain(chain_id, parent, layer)" DB_CHAINS(                                  \
+		condition) " SELECT chain_id, parent, layer FROM c WHERE true ORDER BY position" \
+			   " ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
+#define DB_RECORD_UNPATCHED(condition)                        \
+	"INSERT INTO chain_patch(chain_id, layer)" DB_CHAINS( \
+		condition) " SELECT chain_id, NULL FROM c WHERE implied = 0 ON CONFLICT(chain_id) DO NOTHING"
+#define DB_RECORD_PATCH                                                                                          \
+	"INSERT INTO chain_patch(chain_id, layer)" DB_CHAINS(                                                    \
+		"image = ?1") " SELECT chain_id, (SELECT l.id FROM image_layer e JOIN layer l ON l.id = e.layer" \
+			      "  WHERE e.image = ?1 AND l.kind = 'patch')"                                       \
+			      " FROM c WHERE true ORDER BY position DESC LIMIT 1"                                \
+			      " ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
 
 /* ---- statements ---- */
 
