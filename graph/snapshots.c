@@ -129,17 +129,49 @@ static int empty_path(struct overlaid *o, char **ret, struct err *err)
 	return r;
 }
 
+static bool is_among(const struct keyed_tree *list, size_t count, const struct keyed_tree *tree)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].own == tree->own && list[i].number == tree->number)
+			return true;
+	return false;
+}
+
+/* Leaves those that are to be lowers: of equal ones the topmost (driver/overlay.h), and none beneath one whose
+ * root is opaque: overlayfs merges the roots of all lowers, whatever they are marked. */
+static int choose_lowers(struct overlaid *o, struct keyed_trees *trees, struct err *err)
+{
+	bool opaque = false;
+	size_t kept = 0;
+	int r = know_xattrs(o, err);
+
+	for (size_t i = 0; r >= 0 && i < trees->count && !opaque; i++) {
+		auto_free char *path = NULL;
+
+		if (is_among(trees->list, kept, &trees->list[i]))
+			continue;
+		path = keyed_tree_path(o->store, &trees->list[i]);
+		if (!path)
+			return fail_oom(err);
+		opaque = whiteout_path_is_opaque(path, o->xattrs);
+		trees->list[kept++] = trees->list[i];
+	}
+	if (r >= 0 && kept > OVERLAY_LOWERS_MAX)
+		r = fail(err, -E2BIG, "%zu layers, and overlayfs stacks at most %d", kept,
+			 OVERLAY_LOWERS_MAX);
+	if (r >= 0)
+		trees->count = kept;
+	return r;
+}
+
 /* The lowers, topmost first, with colons between: links, or with `real` the trees themselves. */
 static int join_lowers(struct overlaid *o, const struct keyed_trees *trees, bool real,
 		       struct buf *ret, struct err *err)
 {
 	auto_close int l_fd = keyed_open_links(o->store, err);
-	bool opaque = false;
-	int r = l_fd < 0 ? l_fd : know_xattrs(o, err);
+	int r = l_fd < 0 ? l_fd : 0;
 
-	/* Overlayfs merges the roots of all lowers, whatever they are marked: nothing beneath one that is opaque
-	 * belongs to the chain. */
-	for (size_t i = 0; r >= 0 && i < trees->count && !opaque; i++) {
+	for (size_t i = 0; r >= 0 && i < trees->count; i++) {
 		auto_free char *path = NULL;
 
 		if (real) {
@@ -150,11 +182,7 @@ static int join_lowers(struct overlaid *o, const struct keyed_trees *trees, bool
 		}
 		if (r >= 0)
 			r = buf_printf(ret, i > 0 ? ":%s" : "%s", path);
-		opaque = r >= 0 && whiteout_path_is_opaque(path, o->xattrs);
 	}
-	if (r >= 0 && trees->count > OVERLAY_LOWERS_MAX)
-		r = fail(err, -E2BIG, "%zu layers, and overlayfs stacks at most %d", trees->count,
-			 OVERLAY_LOWERS_MAX);
 	return r;
 }
 
@@ -210,6 +238,8 @@ static int make_answer(struct overlaid *o, const struct keyed *k, const struct o
 	bool active = k->kind == OVERLAID_SNAPSHOT_ACTIVE;
 	int r = k->parent ? keyed_trees(o->store, k->parent, &trees, err) : 0;
 
+	if (r >= 0)
+		r = choose_lowers(o, &trees, err);
 	if (r < 0)
 		return r;
 	if (trees.count == 0 && !active) {
