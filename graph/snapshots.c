@@ -363,9 +363,16 @@ int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare 
 		return r;
 	spec.labels = buf_text(&labels);
 	r = keyed_prepare(o->store, &spec, err);
-	if (r >= 0 && (p->uid_map || p->gid_map) && p->kind == OVERLAID_SNAPSHOT_ACTIVE)
+	if (r < 0)
+		return r;
+	if ((p->uid_map || p->gid_map) && p->kind == OVERLAID_SNAPSHOT_ACTIVE)
 		r = give_to_mapped_root(o, p, err);
-	return r < 0 ? r : overlaid_snapshot_mounts(o, p, fn, arg, err);
+	if (r >= 0)
+		r = overlaid_snapshot_mounts(o, p, fn, arg, err);
+	/* Nobody knows of what failed. */
+	if (r < 0)
+		(void)keyed_remove(o->store, p->scope, p->key, NULL);
+	return r;
 }
 
 int overlaid_snapshot_share(struct overlaid *o, const struct overlaid_prepare *p, const char *label,
