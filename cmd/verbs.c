@@ -46,12 +46,9 @@ static const struct verb *const system_group[] = { &df_verb, &gc_verb, &info_ver
 						   NULL };
 
 const struct verb_group verb_groups[] = {
-	{ "Images", image_group },
-	{ "Containers", container_group },
-	{ "Registries", registry_group },
-	{ "Runtimes", serve_group },
-	{ "The store", system_group },
-	{ NULL, NULL },
+	{ "Images", image_group },	  { "Containers", container_group },
+	{ "Registries", registry_group }, { "Runtimes", serve_group },
+	{ "The store", system_group },	  { NULL, NULL },
 };
 
 /* `overlaid NOUN NAMES`, for those who are used to them. */
