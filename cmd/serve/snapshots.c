@@ -43,7 +43,8 @@ struct request {
 	int r;
 	bool fetched; /* or not to be had */
 	unsigned int flushes;
-	sem_t *told; /* who waits for the writer, and finishes it after */
+	bool held; /* somebody waits for the writer, to let go of what is held, and then finishes it: */
+	sem_t told; /* this says when */
 };
 
 typedef int method_fn(struct request *q, struct overlaid *store);
@@ -485,7 +486,6 @@ static void finish_or_flush_again(struct request *q)
 		return;
 	}
 	q->r = 0;
-	q->told = NULL;
 	q->waiting.job.run = run_flush;
 	work_push(q->serve->helpers, &q->waiting.job);
 }
@@ -498,8 +498,8 @@ static void finish_writing(struct work_job *job, int r, const struct err *err)
 		q->r = r;
 		q->err = *err;
 	}
-	if (q->told)
-		(void)sem_post(q->told);
+	if (q->held)
+		(void)sem_post(&q->told);
 	else
 		finish_or_flush_again(q);
 }
@@ -514,18 +514,17 @@ static void to_writer(struct request *q)
 /* What is held stays until the writer is done with it. */
 static void to_writer_holding(struct request *q, struct overlaid_hold *hold)
 {
-	sem_t told;
-
 	if (!hold) {
 		to_writer(q);
 		return;
 	}
-	(void)sem_init(&told, 0, 0);
-	q->told = &told;
+	(void)sem_init(&q->told, 0, 0);
+	q->held = true;
 	to_writer(q);
-	while (sem_wait(&told) < 0)
+	while (sem_wait(&q->told) < 0)
 		;
-	(void)sem_destroy(&told);
+	(void)sem_destroy(&q->told);
+	q->held = false;
 	overlaid_hold_release(hold);
 	finish_or_flush_again(q);
 }

@@ -308,7 +308,7 @@ int keyed_share(struct store *store, const struct keyed_spec *spec, const char *
 	auto_keyed struct keyed parent = { 0 };
 	struct keyed_spec shared = *spec;
 	char name[DIGEST_TEXT_MAX + 24], uid[STORE_HEX_LEN + 1];
-	struct top top;
+	struct top top = { .layer = 0 };
 	int64_t id;
 	int r = db_begin(store->db, &t, err);
 
@@ -344,7 +344,7 @@ int keyed_flush(struct store *store, const char *scope, const char *key, struct 
 {
 	auto_keyed struct keyed k = { 0 };
 	auto_close int dir_fd = -EBADF;
-	struct top top;
+	struct top top = { .layer = 0 };
 	int r = keyed_find(store, scope, key, &k, err);
 
 	if (r < 0 || k.kind != OVERLAID_SNAPSHOT_ACTIVE)
@@ -398,7 +398,7 @@ static int adopt(struct store *store, const struct keyed *k, const char *parent_
 static int settle_content(struct store *store, const struct keyed *k, const struct keyed *parent,
 			  struct store_locks *locks, struct err *err)
 {
-	struct top top;
+	struct top top = { .layer = 0 };
 	int64_t one;
 	int r = find_chain(store, k->chain_id, &top, err);
 
