@@ -206,8 +206,22 @@ struct json *record_container(const struct overlaid_container *container,
 	return json_set(record, "Names", json_new_string(container->name));
 }
 
+/* A runtime's snapshot, for people: of "default/14/sha256:565b..." the digits, and whose it is. */
+static struct json *snapshot_name(const struct overlaid_holder *holder)
+{
+	const char *slash = strrchr(holder->name, '/');
+	const char *base = slash ? slash + 1 : holder->name;
+	auto_buf struct buf text = { 0 };
+
+	(void)buf_printf(&text, "snapshot %s (%.*s)",
+			 strncmp(base, "sha256:", 7) == 0 ? format_short_id(base).text :
+							    holder->name,
+			 (int)strcspn(holder->scope, ":"), holder->scope);
+	return text.status ? NULL : json_new_string(buf_text(&text));
+}
+
 /* Who holds a layer, in the words its user knows. */
-static struct json *holder_name(const struct overlaid_holder *holder)
+static struct json *holder_name(const struct overlaid_holder *holder, bool programs)
 {
 	static const char *const kinds[] = {
 		[OVERLAID_HELD_BY_IMAGE] = "",
@@ -220,6 +234,8 @@ static struct json *holder_name(const struct overlaid_holder *holder)
 	struct short_text id = format_short_id(holder->id);
 	const char *shown = holder->kind == OVERLAID_HELD_BY_LEASE ? holder->id : id.text;
 
+	if (holder->kind == OVERLAID_HELD_BY_SNAPSHOT && !programs)
+		return snapshot_name(holder);
 	if (holder->name && holder->name[0]) {
 		name = holder->kind == OVERLAID_HELD_BY_IMAGE ? familiar_name(holder->name) :
 								strdup(holder->name);
@@ -248,7 +264,7 @@ struct json *record_layer(const struct overlaid_layer *layer, const struct recor
 	struct json *record = json_new_object();
 
 	for (size_t i = 0; i < layer->holder_count; i++)
-		holders = json_push(holders, holder_name(&layer->holders[i]));
+		holders = json_push(holders, holder_name(&layer->holders[i], style->programs));
 	record = json_set(record, "Layer", record_id(layer->id, style));
 	record = json_set(record, "Kind", json_new_string(layer_kinds[layer->kind]));
 	record = json_set(record, "DiffID",
