@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +21,8 @@
 #define READERS		    2
 #define HELPERS		    8
 #define FACES_MAX	    16
-#define AGAIN_NAME	    "overlaid-again-"
+#define AGAIN_ENV	    "OVERLAID_SERVE_AGAIN"
+#define AGAIN_FD	    3
 #define FETCH_KEEP_STANDARD 300
 
 struct serve_options {
@@ -136,36 +138,35 @@ static int know_path(struct face *face, struct err *err)
 	return 0;
 }
 
-/* The socket that we had before we began again. Its name was another one when it was bound, so it is found by its
- * number. */
-static int find_own(struct notify_sockets *sockets, size_t number, const char *path,
-		    struct face *face)
+/*
+ * The sockets that we had before we began again: descriptors from AGAIN_FD on, for each a letter in the environment,
+ * "p" where the service manager had passed it. Not by sd_listen_fds(3), whose library need not be here, and which
+ * would look for the path that a socket was bound to: ours were moved (cmd/serve/listen.h).
+ */
+static int find_own(size_t number, size_t count, const char *path, struct face *face)
 {
-	char ours[sizeof(AGAIN_NAME) + 24], theirs[sizeof(ours) + 8];
+	const char *letters = getenv(AGAIN_ENV);
+	int fd = AGAIN_FD + (int)number, listens = 0;
+	socklen_t len = sizeof(listens);
 	struct stat st;
 
-	(void)snprintf(ours, sizeof(ours), AGAIN_NAME "%zu", number);
-	(void)snprintf(theirs, sizeof(theirs), "%s-passed", ours);
-	for (size_t i = 0; i < sockets->count; i++) {
-		bool passed = strcmp(sockets->names[i], theirs) == 0;
-
-		if (!passed && strcmp(sockets->names[i], ours) != 0)
-			continue;
-		face->passed = passed;
-		if (stat(path, &st) == 0)
-			face->name = (struct listen_name){ st.st_dev, st.st_ino };
-		return take_fd(&sockets->fds[i]);
-	}
-	return -ENOENT;
+	if (!letters || strlen(letters) != count ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -ENOENT;
+	face->passed = letters[number] == 'p';
+	if (stat(path, &st) == 0)
+		face->name = (struct listen_name){ st.st_dev, st.st_ino };
+	return fd;
 }
 
-static int open_face(struct daemon *d, const char *path, struct notify_sockets *passed,
-		     struct err *err)
+static int open_face(struct daemon *d, const char *path, size_t count,
+		     struct notify_sockets *passed, struct err *err)
 {
 	struct face *face = &d->faces[d->face_count];
 
 	*face = (struct face){ .path = strdup(path) };
-	face->fd = find_own(passed, d->face_count, path, face);
+	face->fd = find_own(d->face_count, count, path, face);
 	if (!face->path)
 		return fail_oom(err);
 	if (face->fd < 0) {
@@ -190,10 +191,11 @@ static int open_faces(struct daemon *d, const struct serve_options *o, struct er
 	if (r >= 0 && o->containerd.count > FACES_MAX)
 		r = fail(err, -E2BIG, "at most %d sockets", FACES_MAX);
 	for (size_t i = 0; r >= 0 && i < o->containerd.count; i++)
-		r = open_face(d, o->containerd.items[i], &passed, err);
+		r = open_face(d, o->containerd.items[i], o->containerd.count, &passed, err);
 	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
 		r = grpc_server_listen(d->server, d->faces[i].fd, &d->faces[i], err);
 	notify_sockets_release(&passed);
+	(void)unsetenv(AGAIN_ENV);
 	return r;
 }
 
@@ -270,36 +272,31 @@ static int own_words(struct buf *text, char ***ret, struct err *err)
 	return 0;
 }
 
-/* Sockets stay open, at the numbers from 3 on that sd_listen_fds(3) wants: a client that connects meanwhile waits
- * in their queue. */
+/* Sockets stay open: a client that connects meanwhile waits in their queue. */
 static int begin_again(struct daemon *d, struct err *err)
 {
-	auto_buf struct buf text = { .max = 1 << 20 }, names = { .max = 4096 };
+	auto_buf struct buf text = { .max = 1 << 20 };
 	auto_free char **words = NULL;
-	char number[24];
+	char letters[FACES_MAX + 1] = "";
 	int r = own_words(&text, &words, err);
 
+	/* Out of the way first: their numbers now may be each other's then. */
 	for (size_t i = 0; r >= 0 && i < d->face_count; i++) {
-		int moved = fcntl(d->faces[i].fd, F_DUPFD_CLOEXEC, 3 + FACES_MAX);
+		int moved = fcntl(d->faces[i].fd, F_DUPFD_CLOEXEC, AGAIN_FD + FACES_MAX);
 
 		if (moved < 0)
 			r = fail(err, -errno, "keep a socket: %m");
 		else
 			d->faces[i].fd = moved;
 	}
-	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
-		if (dup2(d->faces[i].fd, 3 + (int)i) < 0)
+	for (size_t i = 0; r >= 0 && i < d->face_count; i++) {
+		if (dup2(d->faces[i].fd, AGAIN_FD + (int)i) < 0)
 			r = fail(err, -errno, "keep a socket: %m");
-		else
-			r = buf_printf(&names, "%s" AGAIN_NAME "%zu%s", i > 0 ? ":" : "", i,
-				       d->faces[i].passed ? "-passed" : "");
+		letters[i] = d->faces[i].passed ? 'p' : 'o';
+	}
 	if (r < 0)
 		return r;
-	(void)snprintf(number, sizeof(number), "%zu", d->face_count);
-	(void)setenv("LISTEN_FDS", number, 1);
-	(void)snprintf(number, sizeof(number), "%d", (int)getpid());
-	(void)setenv("LISTEN_PID", number, 1);
-	(void)setenv("LISTEN_FDNAMES", buf_text(&names), 1);
+	(void)setenv(AGAIN_ENV, letters, 1);
 	(void)execv(d->exe, words);
 	return fail(err, -errno, "start %s again: %m", d->exe);
 }
