@@ -125,7 +125,7 @@ int keyed_trees_of(struct store *store, int64_t id, struct keyed_trees *ret, str
 /* The path of its tree: the caller's; NULL where memory ran out. */
 char *keyed_tree_path(const struct store *store, const struct keyed_tree *tree);
 
-/* Makes the link RUN/l/NUMBER where it is missing, and gives its path, the caller's. It is derived: whoever
+/* Makes the link RUN/l/STORE/NUMBER where it is missing, and gives its path, the caller's. It is derived: whoever
  * needs it makes it again. l_fd: keyed_open_links(). */
 int keyed_open_links(const struct store *store, struct err *err);
 int keyed_link(const struct store *store, int l_fd, const struct keyed_tree *tree, char **ret_path,

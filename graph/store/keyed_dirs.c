@@ -190,7 +190,7 @@ int keyed_open_links(const struct store *store, struct err *err)
 	auto_free char *path = NULL;
 	int r, fd;
 
-	if (asprintf(&path, "%s/l", store->run_path) < 0)
+	if (asprintf(&path, "%s/l/%s", store->run_path, store->run_name) < 0)
 		return fail_oom(err);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0)
@@ -231,7 +231,7 @@ int keyed_link(const struct store *store, int l_fd, const struct keyed_tree *tre
 	len = readlinkat(l_fd, name, now, sizeof(now));
 	if (len != (ssize_t)strlen(target) || memcmp(now, target, (size_t)len) != 0)
 		r = make_link(l_fd, name, target, err);
-	if (r >= 0 && asprintf(ret_path, "%s/l/%s", store->run_path, name) < 0)
+	if (r >= 0 && asprintf(ret_path, "%s/l/%s/%s", store->run_path, store->run_name, name) < 0)
 		r = fail_oom(err);
 	return r;
 }

@@ -171,6 +171,25 @@ static int open_root(struct store *store, bool must_exist, struct err *err)
 	return r;
 }
 
+/* Several stores may have one RUN; what is there by a number of one's database is not to be another's. */
+static int name_in_run(struct store *store, struct err *err)
+{
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	auto_free char *text = NULL;
+	struct stat st;
+
+	if (fstat(store->root_fd, &st) < 0)
+		return fail(err, -errno, "%s: %m", store->root_path);
+	if (asprintf(&text, "%s %llx %llx", store->root_path, (unsigned long long)st.st_dev,
+		     (unsigned long long)st.st_ino) < 0)
+		return fail_oom(err);
+	for (const char *c = text; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+	(void)snprintf(store->run_name, sizeof(store->run_name), "%08x",
+		       (unsigned int)(hash ^ hash >> 32));
+	return 0;
+}
+
 int store_open_files(const char *root, const char *run, bool durable, bool must_exist,
 		     struct store **ret, struct err *err)
 {
@@ -189,6 +208,8 @@ int store_open_files(const char *root, const char *run, bool durable, bool must_
 			      &store->run_path, err);
 	if (r >= 0)
 		r = open_root(store, must_exist, err);
+	if (r >= 0)
+		r = name_in_run(store, err);
 	if (r >= 0)
 		r = open_directories(store, err);
 	if (r < 0)

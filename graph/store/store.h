@@ -17,7 +17,8 @@
  *	  staging/RANDOM/	where layers and blobs are made; the maker holds flock(2)
  *	  trash/RANDOM		the only place to delete things from
  *	RUN/mnt/UID		mount points
- *	RUN/l/NUMBER		links to trees, for mounts that others make (graph/store/keyed.h)
+ *	RUN/l/STORE/NUMBER	links to trees, for mounts that others make (graph/store/keyed.h). STORE: 8 hex
+ *				digits that tell this root from others that use the same RUN
  *
  * Invariants. The code that keeps one cites its number.
  *
@@ -78,6 +79,7 @@ struct store_locks {
 struct store {
 	char *root_path; /* absolute */
 	char *run_path;
+	char run_name[9]; /* STORE, above */
 	int root_fd;
 	int layers_fd, blobs_fd; /* layers/sha256, blobs/sha256 */
 	int snapshots_fd, staging_fd, trash_fd;

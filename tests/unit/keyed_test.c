@@ -667,15 +667,16 @@ static void links_are_made_where_they_are_missing(void **state)
 	auto_keyed struct keyed k = { 0 };
 	auto_close int l_fd = keyed_open_links(store, NULL);
 	const char *names[2];
-	char name[2][40];
+	char name[2][60], dir[20];
 
 	unpacked(SCOPE, "base", "", one);
 	committed("top", "base");
 	find_in(SCOPE, "top", &k);
 	assert_int_equal(keyed_trees(store, k.id, &trees, NULL), 0);
 	assert_int_equal(trees.count, 2);
-	(void)snprintf(name[0], sizeof(name[0]), "run/l/s%lld", (long long)k.id);
-	(void)snprintf(name[1], sizeof(name[1]), "run/l/%lld",
+	(void)snprintf(name[0], sizeof(name[0]), "run/l/%s/s%lld", store->run_name,
+		       (long long)k.id);
+	(void)snprintf(name[1], sizeof(name[1]), "run/l/%s/%lld", store->run_name,
 		       (long long)count("SELECT id FROM layer"));
 	for (int i = 0; i < 2; i++) {
 		auto_free char *path = NULL, *again = NULL, *target = NULL;
@@ -696,7 +697,31 @@ static void links_are_made_where_they_are_missing(void **state)
 		assert_int_equal(keyed_link(store, l_fd, &trees.list[i], &again, NULL), 0);
 		assert_link(names[i], target);
 	}
-	assert_int_equal(kit_names("run/l"), 2);
+	(void)snprintf(dir, sizeof(dir), "run/l/%s", store->run_name);
+	assert_int_equal(kit_names(dir), 2);
+}
+
+static void links_of_two_stores_with_one_run_are_two(void **state)
+{
+	auto_keyed_trees struct keyed_trees trees = { 0 };
+	auto_free char *ours = NULL, *theirs = NULL;
+	char path[300];
+	auto_store struct store *other = NULL;
+	auto_keyed struct keyed k = { 0 };
+	auto_close int l_fd = keyed_open_links(store, NULL), other_fd = -EBADF;
+
+	unpacked(SCOPE, "base", "", one);
+	find_in(SCOPE, "base", &k);
+	assert_int_equal(keyed_trees(store, k.id, &trees, NULL), 0);
+	assert_int_equal(keyed_link(store, l_fd, &trees.list[0], &ours, NULL), 0);
+	assert_int_equal(store_open(sandbox_path("other"), store->run_path, true, false, &other,
+				    NULL),
+			 0);
+	other_fd = keyed_open_links(other, NULL);
+	assert_int_equal(keyed_link(other, other_fd, &trees.list[0], &theirs, NULL), 0);
+	assert_string_not_equal(ours, theirs);
+	(void)snprintf(path, sizeof(path), "%s/file", ours);
+	assert_contents(path, "base");
 }
 
 /* ---- adopting ---- */
@@ -1287,6 +1312,7 @@ int main(void)
 		keyed_test(what_is_removed_gets_no_directory),
 		keyed_test(trees_are_listed_from_the_top),
 		keyed_test(links_are_made_where_they_are_missing),
+		keyed_test(links_of_two_stores_with_one_run_are_two),
 		keyed_test(what_a_runtime_unpacked_becomes_a_layer),
 		keyed_test(what_was_prepared_without_a_parent_is_adopted_over_it),
 		keyed_test(a_second_scope_shares_the_layer),
