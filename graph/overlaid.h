@@ -494,15 +494,16 @@ struct overlaid_commit {
 		*chain_id; /* as in overlaid_prepare, else NULL: believed where both say the same */
 	const struct overlaid_label *labels; /* instead of those it had */
 	size_t label_count;
+	bool flushed; /* overlaid_snapshot_flush gave 1, and overlaid_sync came after */
 };
 /* To come before overlaid_snapshot_commit, outside of a batch. 1: after overlaid_sync(), what was written to it is
- * durable; 0: it need not be, as a copy is here. -ENOENT. */
-int overlaid_snapshot_flush(struct overlaid *store, const char *scope, const char *key,
+ * durable; 0, but not with `keep`: it need not be, as a copy is here. -ENOENT. */
+int overlaid_snapshot_flush(struct overlaid *store, const char *scope, const char *key, bool keep,
 			    struct err *err);
 /* Makes all that was written to the store's filesystem so far durable; one call does for many snapshots. */
 int overlaid_sync(struct overlaid *store, struct err *err);
 /* After overlaid_snapshot_flush. -ENOENT; -EEXIST: the name is taken; -EBADFD: it, or the new parent, is of the
- * wrong kind; -EINVAL: it has another parent; -ESTALE: flush it again. */
+ * wrong kind; -EINVAL: it has another parent; -ESTALE: it is kept all the same, flush it again, with `keep`. */
 int overlaid_snapshot_commit(struct overlaid *store, const struct overlaid_commit *commit,
 			     struct err *err);
 

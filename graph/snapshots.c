@@ -394,9 +394,10 @@ int overlaid_snapshot_share(struct overlaid *o, const struct overlaid_prepare *p
 
 /* ---- the others ---- */
 
-int overlaid_snapshot_flush(struct overlaid *o, const char *scope, const char *key, struct err *err)
+int overlaid_snapshot_flush(struct overlaid *o, const char *scope, const char *key, bool keep,
+			    struct err *err)
 {
-	return keyed_flush(o->store, scope, key, err);
+	return keyed_flush(o->store, scope, key, keep, err);
 }
 
 int overlaid_sync(struct overlaid *o, struct err *err)
@@ -407,9 +408,11 @@ int overlaid_sync(struct overlaid *o, struct err *err)
 int overlaid_snapshot_commit(struct overlaid *o, const struct overlaid_commit *c, struct err *err)
 {
 	auto_buf struct buf labels = { .max = LABELS_BYTES_MAX };
-	struct keyed_spec spec = {
-		.scope = c->scope, .name = c->name, .parent = c->parent, .chain_id = c->chain_id
-	};
+	struct keyed_spec spec = { .scope = c->scope,
+				   .name = c->name,
+				   .parent = c->parent,
+				   .chain_id = c->chain_id,
+				   .flushed = c->flushed };
 	int r = c->name[0] ? labels_text(c->labels, c->label_count, &labels, err) :
 			     fail(err, -EINVAL, "a snapshot needs a name");
 

@@ -43,6 +43,7 @@ struct request {
 	int r;
 	bool fetched; /* or not to be had */
 	unsigned int flushes;
+	bool flushed; /* and synced */
 	bool held; /* somebody waits for the writer, to let go of what is held, and then finishes it: */
 	sem_t told; /* this says when */
 };
@@ -407,7 +408,8 @@ static int commit(struct request *q, struct overlaid *store)
 					   .parent = q->wire.parent,
 					   .chain_id = q->chain_id[0] ? q->chain_id : NULL,
 					   .labels = q->labels,
-					   .label_count = q->wire.label_count };
+					   .label_count = q->wire.label_count,
+					   .flushed = q->flushed };
 
 	int r = overlaid_snapshot_commit(store, &c, &q->err);
 
@@ -478,7 +480,7 @@ static void run_writing(struct work_job *job, struct overlaid *store)
 
 static void run_flush(struct work_job *job, struct overlaid *store);
 
-/* What made a flush needless may go before the writer comes to it. */
+/* What seemed to make a flush needless may not, or be gone before the writer comes to it. */
 static void finish_or_flush_again(struct request *q)
 {
 	if (q->r != -ESTALE || q->flushes == FLUSHES_MAX) {
@@ -562,7 +564,9 @@ static void run_flush(struct work_job *job, struct overlaid *store)
 	    overlaid_chain_hold(store, q->chain_id, &hold, &q->err) < 0)
 		serve_log("%s is not shared: %s", q->chain_id, q->err.text);
 	if (q->r >= 0)
-		q->r = overlaid_snapshot_flush(store, q->scope, q->wire.key, &q->err);
+		q->r = overlaid_snapshot_flush(store, q->scope, q->wire.key, q->flushes > 1,
+					       &q->err);
+	q->flushed = q->r > 0;
 	if (q->r > 0)
 		q->r = work_sync(q->serve->helpers, store, &q->err);
 	if (q->r < 0) {

@@ -340,7 +340,7 @@ int keyed_share(struct store *store, const struct keyed_spec *spec, const char *
 
 /* ---- committing ---- */
 
-int keyed_flush(struct store *store, const char *scope, const char *key, struct err *err)
+int keyed_flush(struct store *store, const char *scope, const char *key, bool keep, struct err *err)
 {
 	auto_keyed struct keyed k = { 0 };
 	auto_close int dir_fd = -EBADF;
@@ -349,7 +349,7 @@ int keyed_flush(struct store *store, const char *scope, const char *key, struct 
 
 	if (r < 0 || k.kind != OVERLAID_SNAPSHOT_ACTIVE)
 		return r;
-	r = k.chain_id[0] ? find_chain(store, k.chain_id, &top, err) : 0;
+	r = k.chain_id[0] && !keep ? find_chain(store, k.chain_id, &top, err) : 0;
 	if (r > 0 && top.patch_known)
 		return 0;
 	if (r >= 0)
@@ -373,8 +373,6 @@ static int adopt(struct store *store, const struct keyed *k, const char *parent_
 	(void)snprintf(key.text, sizeof(key.text), "sha256:%s", k->uid);
 	dir_fd = keyed_open_dir(store, k, NULL, err);
 	r = dir_fd < 0 ? dir_fd : store_lock_object(locks, k->uid, STORE_LOCK_WAIT, err);
-	if (r >= 0 && faccessat(dir_fd, "layer.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = fail(err, -ESTALE, "the layer that it was a copy of has gone meanwhile");
 	if (r >= 0)
 		r = layer_insert_adopted(store, key.text, &layer, err);
 	if (r >= 0)
@@ -394,19 +392,22 @@ static int adopt(struct store *store, const struct keyed *k, const char *parent_
 	return r;
 }
 
-/* Which content a row that is committed has: edges to a chain's layers, its tree as a layer, or its tree. */
+/* Which content a row that is committed has: edges to a chain's layers, its tree as a layer, or its tree. A tree that
+ * is kept is durable (invariant 1): -ESTALE where it was not flushed. */
 static int settle_content(struct store *store, const struct keyed *k, const struct keyed *parent,
-			  struct store_locks *locks, struct err *err)
+			  bool flushed, struct store_locks *locks, struct err *err)
 {
 	struct top top = { .layer = 0 };
 	int64_t one;
-	int r = find_chain(store, k->chain_id, &top, err);
+	int r = k->chain_id[0] ? find_chain(store, k->chain_id, &top, err) : 0;
 
 	if (r > 0 && top.patch_known && strcmp(top.parent, parent->chain_id) == 0) {
 		r = hold_top(store, k->id, &top, err);
 		return r < 0 ? r : trash_record(store, "snapshot", k->uid, err);
 	}
-	if (r != 0)
+	if (r >= 0 && !flushed)
+		return fail(err, -ESTALE, "it is kept, and was not written to the disk for that");
+	if (r != 0 || !k->chain_id[0])
 		return r < 0 ? r : 0;
 	if (parent->id)
 		r = db_get_int(store->db, &one, err, "SELECT 1 FROM chain WHERE chain_id = ?", "s",
@@ -451,8 +452,7 @@ int keyed_commit(struct store *store, const char *key, const struct keyed_spec *
 	if (!spec->chain_id || strcmp(spec->chain_id, k.chain_id) != 0 ||
 	    (parent.id && !parent.chain_id[0]))
 		k.chain_id[0] = '\0';
-	if (k.chain_id[0])
-		r = settle_content(store, &k, &parent, locks, err);
+	r = settle_content(store, &k, &parent, spec->flushed, locks, err);
 	if (r >= 0)
 		r = db_run(
 			store->db, err,

@@ -65,6 +65,7 @@ struct keyed_spec {
 	enum overlaid_snapshot_kind kind;
 	const char *labels;   /* JSON object */
 	const char *chain_id; /* NULL: not known */
+	bool flushed;	      /* keyed_commit: keyed_flush gave 1, and the sync was made */
 };
 
 /* A view, or an active one with its directory. -EEXIST: the name is taken; -ENOENT: no such parent;
@@ -79,13 +80,15 @@ int keyed_share(struct store *store, const struct keyed_spec *spec, const char *
 		struct err *err);
 
 /* Before keyed_commit, outside of a transaction and a batch: writes what the tree of the active `key` is to have
- * beside it. 1: a sync of the filesystem (store_sync) is to follow; 0: its content will not be kept. -ENOENT. */
-int keyed_flush(struct store *store, const char *scope, const char *key, struct err *err);
+ * beside it. 1: a sync of the filesystem (store_sync) is to follow; 0: its content will not be kept, as it seems now;
+ * not with `keep`. -ENOENT. */
+int keyed_flush(struct store *store, const char *scope, const char *key, bool keep,
+		struct err *err);
 
 /* Makes the active `key` committed under spec->name; spec->parent "": the one it has. spec->chain_id is
  * believed where it is what keyed_prepare was told too. -ENOENT, -EEXIST, -EBADFD: not active, or the new
- * parent is not committed; -EINVAL: it has another parent. After keyed_flush, which is to be called again for
- * -ESTALE: what made it needless has gone. */
+ * parent is not committed; -EINVAL: it has another parent. After keyed_flush, which is to be called again, with
+ * `keep`, for -ESTALE: its content is kept all the same. */
 int keyed_commit(struct store *store, const char *key, const struct keyed_spec *spec,
 		 struct err *err);
 

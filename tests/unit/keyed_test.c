@@ -66,12 +66,14 @@ static int commit_spec(const char *key, const struct keyed_spec *given, struct e
 	spec.scope = spec.scope ? spec.scope : SCOPE;
 	spec.parent = spec.parent ? spec.parent : "";
 	spec.labels = spec.labels ? spec.labels : "{}";
-	do {
-		r = keyed_flush(store, spec.scope, key, err);
+	for (bool keep = false;; keep = true) {
+		r = keyed_flush(store, spec.scope, key, keep, err);
+		spec.flushed = r > 0;
 		if (r >= 0)
 			r = keyed_commit(store, key, &spec, err);
-	} while (r == -ESTALE);
-	return r;
+		if (r != -ESTALE || keep)
+			return r;
+	}
 }
 
 #define commit(key, ...) commit_spec(key, &(struct keyed_spec){ __VA_ARGS__ }, NULL)
@@ -398,8 +400,8 @@ static void only_what_is_active_is_committed(void **state)
 	assert_int_equal(commit("v", .name = "new"), -EBADFD);
 	assert_int_equal(commit("gone", .name = "new"), -ENOENT);
 	assert_int_equal(commit("gone", .scope = OTHER, .name = "new"), -ENOENT);
-	assert_int_equal(keyed_flush(store, SCOPE, "gone", NULL), -ENOENT);
-	assert_int_equal(keyed_flush(store, SCOPE, "v", NULL), 0);
+	assert_int_equal(keyed_flush(store, SCOPE, "gone", false, NULL), -ENOENT);
+	assert_int_equal(keyed_flush(store, SCOPE, "v", false, NULL), 0);
 	assert_int_equal(count("SELECT count(*) FROM keyed WHERE name = 'new'"), 0);
 }
 
@@ -799,7 +801,7 @@ static void a_second_scope_shares_the_layer(void **state)
 /* Its own tree is content again, and must be durable first. */
 static void a_layer_that_goes_between_flush_and_commit_is_noticed(void **state)
 {
-	const struct keyed_spec spec = {
+	struct keyed_spec spec = {
 		.scope = OTHER, .name = "base", .parent = "", .labels = "{}", .chain_id = one
 	};
 	struct err err = { 0 };
@@ -807,18 +809,48 @@ static void a_layer_that_goes_between_flush_and_commit_is_noticed(void **state)
 	unpacked(SCOPE, "base", "", one);
 	assert_int_equal(prepare(.scope = OTHER, .name = "a", .chain_id = one), 0);
 	put_file(path_in(OTHER, "snapshots", "a", "/diff/file"), "second");
-	assert_int_equal(keyed_flush(store, OTHER, "a", NULL), 0);
+	assert_int_equal(keyed_flush(store, OTHER, "a", false, NULL), 0);
 	assert_false(exists(path_in(OTHER, "snapshots", "a", "/layer.json")));
 	assert_int_equal(keyed_remove(store, SCOPE, "base", NULL), 0);
 	assert_int_equal(keyed_commit(store, "a", &spec, &err), -ESTALE);
-	assert_words(&err, "gone");
+	assert_words(&err, "written to the disk");
 	assert_contents(path_in(OTHER, "snapshots", "a", "/diff/file"), "second");
 	assert_int_equal(count("SELECT count(*) FROM layer"), 0);
-	assert_int_equal(keyed_flush(store, OTHER, "a", NULL), 1);
+	assert_int_equal(keyed_flush(store, OTHER, "a", false, NULL), 1);
+	spec.flushed = true;
 	assert_int_equal(keyed_commit(store, "a", &spec, NULL), 0);
 	assert_contents(path_in(OTHER, "layers/sha256", "base", "/diff/file"), "second");
 	swept();
 	assert_int_equal(kit_names("store/layers/sha256"), 1);
+}
+
+/* What is here would do, but is not what it is committed as: its own tree is content. */
+static void a_tree_that_is_kept_after_all_is_flushed(void **state)
+{
+	struct keyed_spec cases[] = {
+		{ .name = "said differently" },
+		{ .name = "over what nobody knows", .parent = "unknown", .chain_id = two },
+		{ .name = "over another", .chain_id = two },
+	};
+
+	unpacked(SCOPE, "base", "", one);
+	unpacked(SCOPE, "top", "base", two);
+	committed("unknown", "");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct keyed_spec *spec = &cases[i];
+
+		spec->scope = SCOPE;
+		spec->labels = "{}";
+		spec->parent = spec->parent ? spec->parent : "";
+		assert_int_equal(prepare(.name = "a", .parent = spec->parent, .chain_id = two), 0);
+		put_file(own("a", "/diff/file"), "ours");
+		assert_int_equal(keyed_flush(store, SCOPE, "a", false, NULL), 0);
+		assert_int_equal(keyed_commit(store, "a", spec, NULL), -ESTALE);
+		assert_int_equal(keyed_flush(store, SCOPE, "a", true, NULL), 1);
+		spec->flushed = true;
+		assert_int_equal(keyed_commit(store, "a", spec, NULL), 0);
+		assert_contents(own(spec->name, "/diff/file"), "ours");
+	}
 }
 
 static void a_chain_that_is_said_once_only_is_not_believed(void **state)
@@ -869,7 +901,7 @@ static void a_commit_that_never_came_is_taken_back(void **state)
 
 	assert_int_equal(prepare(.name = "a", .chain_id = one), 0);
 	put_file(own("a", "/diff/file"), "contents");
-	assert_int_equal(keyed_flush(store, SCOPE, "a", NULL), 1);
+	assert_int_equal(keyed_flush(store, SCOPE, "a", false, NULL), 1);
 	moved_to_layers("a");
 	o = kit_open();
 	assert_int_equal(overlaid_gc(o, 0, NULL, NULL, NULL), 0);
@@ -908,7 +940,7 @@ static void what_a_batch_adopted_and_lost_is_taken_back(void **state)
 
 	assert_int_equal(prepare(.name = "a", .chain_id = one), 0);
 	put_file(own("a", "/diff/file"), "contents");
-	assert_int_equal(keyed_flush(store, SCOPE, "a", NULL), 1);
+	assert_int_equal(keyed_flush(store, SCOPE, "a", false, NULL), 1);
 	assert_int_equal(store_batch_begin(store, NULL), 0);
 	assert_int_equal(commit("a", .name = "base", .chain_id = one), 0);
 	assert_int_equal(prepare(.name = "b", .parent = "base"), 0);
@@ -1317,6 +1349,7 @@ int main(void)
 		keyed_test(what_was_prepared_without_a_parent_is_adopted_over_it),
 		keyed_test(a_second_scope_shares_the_layer),
 		keyed_test(a_layer_that_goes_between_flush_and_commit_is_noticed),
+		keyed_test(a_tree_that_is_kept_after_all_is_flushed),
 		keyed_test(a_chain_that_is_said_once_only_is_not_believed),
 		keyed_test(a_chain_that_is_known_over_another_parent_keeps_its_own_tree),
 		keyed_test(a_commit_that_never_came_is_taken_back),
