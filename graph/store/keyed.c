@@ -394,7 +394,7 @@ static int adopt(struct store *store, const struct keyed *k, const char *parent_
 
 /* Which content a row that is committed has: edges to a chain's layers, its tree as a layer, or its tree. A tree that
  * is kept is durable (invariant 1): -ESTALE where it was not flushed. */
-static int settle_content(struct store *store, const struct keyed *k, const struct keyed *parent,
+static int settle_content(struct store *store, struct keyed *k, const struct keyed *parent,
 			  bool flushed, struct store_locks *locks, struct err *err)
 {
 	struct top top = { .layer = 0 };
@@ -409,6 +409,12 @@ static int settle_content(struct store *store, const struct keyed *k, const stru
 		return fail(err, -ESTALE, "it is kept, and was not written to the disk for that");
 	if (r != 0 || !k->chain_id[0])
 		return r < 0 ? r : 0;
+	/* What was unpacked over nothing has no metadata of directories that its tar only implies: it is not what
+	 * the chain is to others, and what is unpacked over it is not either. */
+	if (parent->id && !k->parent) {
+		k->chain_id[0] = '\0';
+		return 0;
+	}
 	if (parent->id)
 		r = db_get_int(store->db, &one, err, "SELECT 1 FROM chain WHERE chain_id = ?", "s",
 			       parent->chain_id);

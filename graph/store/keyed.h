@@ -20,7 +20,8 @@
  * tree goes. What a runtime unpacked itself, and says the chainID of, becomes a layer ("adopted") for all
  * scopes: snapshots/UID is renamed to layers/sha256/UID. That is done before the row is committed; where the
  * commit never comes, the row is still active, and keyed_open_dir finds the tree at its new place and takes it
- * back. gc leaves a directory there alone while an active row has its number.
+ * back. gc leaves a directory there alone while an active row has its number. Only what was unpacked over its parent
+ * is adopted, not what got one with the commit.
  *
  * Removing is rows only: the directory goes by trash_sweep(), in nobody's way.
  *

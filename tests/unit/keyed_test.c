@@ -762,15 +762,26 @@ static void what_a_runtime_unpacked_becomes_a_layer(void **state)
 			 1);
 }
 
-static void what_was_prepared_without_a_parent_is_adopted_over_it(void **state)
+/* Directories that its tar only implies are as they were made there. */
+static void what_was_unpacked_without_its_parent_is_not_adopted(void **state)
 {
+	auto_keyed struct keyed k = { 0 };
+
 	assert_int_equal(prepare(.name = "lower", .chain_id = one), 0);
 	assert_int_equal(prepare(.name = "upper", .chain_id = two), 0);
 	assert_int_equal(commit("lower", .name = "base", .chain_id = one), 0);
 	assert_int_equal(commit("upper", .name = "top", .parent = "base", .chain_id = two), 0);
-	assert_true(exists(adopted("top", "/diff")));
-	assert_int_equal(count("SELECT count(*) FROM chain c JOIN chain p ON c.parent = p.chain_id"),
-			 1);
+	assert_true(exists(own("top", "/diff")));
+	find_in(SCOPE, "top", &k);
+	assert_string_equal(k.parent_name, "base");
+	assert_string_equal(k.chain_id, "");
+	assert_int_equal(count("SELECT count(*) FROM chain"), 1);
+	/* What is right is taken in its place, where it is here. */
+	unpacked(OTHER, "base", "", one);
+	unpacked(OTHER, "top", "base", two);
+	assert_int_equal(prepare(.name = "again", .chain_id = two), 0);
+	assert_int_equal(commit("again", .name = "same", .parent = "base", .chain_id = two), 0);
+	assert_int_equal(count("SELECT count(*) FROM keyed_layer"), 4);
 }
 
 static void a_second_scope_shares_the_layer(void **state)
@@ -1346,7 +1357,7 @@ int main(void)
 		keyed_test(links_are_made_where_they_are_missing),
 		keyed_test(links_of_two_stores_with_one_run_are_two),
 		keyed_test(what_a_runtime_unpacked_becomes_a_layer),
-		keyed_test(what_was_prepared_without_a_parent_is_adopted_over_it),
+		keyed_test(what_was_unpacked_without_its_parent_is_not_adopted),
 		keyed_test(a_second_scope_shares_the_layer),
 		keyed_test(a_layer_that_goes_between_flush_and_commit_is_noticed),
 		keyed_test(a_tree_that_is_kept_after_all_is_flushed),
