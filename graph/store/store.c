@@ -174,6 +174,8 @@ static int open_root(struct store *store, bool must_exist, struct err *err)
 /* Several stores may have one RUN; what is there by a number of one's database is not to be another's. */
 static int name_in_run(struct store *store, struct err *err)
 {
+	static const char digits[] =
+		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_+";
 	uint64_t hash = 14695981039346656037u; /* FNV-1a */
 	auto_free char *text = NULL;
 	struct stat st;
@@ -185,8 +187,9 @@ static int name_in_run(struct store *store, struct err *err)
 		return fail_oom(err);
 	for (const char *c = text; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-	(void)snprintf(store->run_name, sizeof(store->run_name), "%08x",
-		       (unsigned int)(hash ^ hash >> 32));
+	hash ^= hash >> 32;
+	for (size_t i = 0; i < STORE_RUN_NAME_LEN; i++, hash >>= 6)
+		store->run_name[i] = digits[hash % 64];
 	return 0;
 }
 

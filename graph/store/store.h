@@ -17,8 +17,9 @@
  *	  staging/RANDOM/	where layers and blobs are made; the maker holds flock(2)
  *	  trash/RANDOM		the only place to delete things from
  *	RUN/mnt/UID		mount points
- *	RUN/l/STORE/NUMBER	links to trees, for mounts that others make (graph/store/keyed.h). STORE: 8 hex
- *				digits that tell this root from others that use the same RUN
+ *	RUN/l/STORE/NUMBER	links to trees, for mounts that others make (graph/store/keyed.h). STORE tells
+ *				this root from others that use the same RUN; mounts have these names for each
+ *				layer, in what is at most a page: it is short
  *
  * Invariants. The code that keeps one cites its number.
  *
@@ -61,8 +62,9 @@
 #include "driver/base/digest.h"
 #include "driver/base/err.h"
 
-#define STORE_FORMAT  1
-#define STORE_HEX_LEN 64 /* digits of a layer's, blob's or snapshot's directory name */
+#define STORE_FORMAT	   1
+#define STORE_RUN_NAME_LEN 5
+#define STORE_HEX_LEN	   64 /* digits of a layer's, blob's or snapshot's directory name */
 
 struct db;
 
@@ -79,7 +81,7 @@ struct store_locks {
 struct store {
 	char *root_path; /* absolute */
 	char *run_path;
-	char run_name[9]; /* STORE, above */
+	char run_name[STORE_RUN_NAME_LEN + 1]; /* STORE, above */
 	int root_fd;
 	int layers_fd, blobs_fd; /* layers/sha256, blobs/sha256 */
 	int snapshots_fd, staging_fd, trash_fd;

@@ -141,7 +141,10 @@ static int commit_with(const struct overlaid_commit *given, struct err *err)
 
 	c.scope = c.scope ? c.scope : SCOPE;
 	c.parent = c.parent ? c.parent : "";
-	r = overlaid_snapshot_flush(o, c.scope, c.key, err);
+	r = overlaid_snapshot_flush(o, c.scope, c.key, false, err);
+	c.flushed = r > 0;
+	if (r > 0)
+		r = overlaid_sync(o, err);
 	return r < 0 ? r : overlaid_snapshot_commit(o, &c, err);
 }
 
@@ -171,7 +174,7 @@ static const char *link_of(const char *name)
 	char path[40];
 
 	find_in(SCOPE, name, &k);
-	(void)snprintf(path, sizeof(path), "run/l/s%lld", (long long)k.id);
+	(void)snprintf(path, sizeof(path), "run/l/%s/s%lld", o->store->run_name, (long long)k.id);
 	return sandbox_path(path);
 }
 
@@ -1033,6 +1036,7 @@ static void a_layer_that_an_image_has_twice_is_mounted_once(void **state)
 	auto_buf struct buf base = { .max = 0 }, other = { .max = 0 };
 	struct image image;
 	const char *lowers;
+	char links[40];
 
 	needs_root();
 	put_dir_of_mode(&base, "./", 0755);
@@ -1058,7 +1062,8 @@ static void a_layer_that_an_image_has_twice_is_mounted_once(void **state)
 	lowers = strstr(buf_text(&real.text), "lowerdir=");
 	assert_non_null(lowers);
 	assert_ptr_equal(strchr(lowers, ':'), strrchr(lowers, ':'));
-	assert_int_equal(kit_names("run/l"), 2);
+	(void)snprintf(links, sizeof(links), "run/l/%s", o->store->run_name);
+	assert_int_equal(kit_names(links), 2);
 }
 
 static void a_view_of_one_layer_twice_is_bound(void **state)
