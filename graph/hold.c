@@ -21,6 +21,7 @@ struct overlaid_hold {
 	struct overlaid *handle;
 	struct staging staging;
 	int64_t lease;
+	int64_t top; /* the chain's topmost layer */
 };
 
 void overlaid_hold_release(struct overlaid_hold *hold)
@@ -57,25 +58,28 @@ static int may_need_patch(struct store *store, const char *chain_id, struct err 
 			  "s", chain_id);
 }
 
-/* In a transaction. -ESTALE, without words: the chain is no longer here. */
-static int know_patch(struct store *store, const char *chain_id, int64_t patch, struct err *err)
+/* In a transaction. -ESTALE, without words: the chain is no longer here, or has another layer on top, which the
+ * patch (0: none) is not of. */
+static int know_patch(struct store *store, const char *chain_id, int64_t top, int64_t patch,
+		      struct err *err)
 {
 	int r = db_run(
 		store->db, err,
 		"INSERT INTO chain_patch(chain_id, layer) SELECT chain_id, nullif(?, 0) FROM chain"
-		" WHERE chain_id = ? ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer",
-		"is", patch, chain_id);
+		" WHERE chain_id = ? AND chain.layer = ?"
+		" ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer",
+		"isi", patch, chain_id, top);
 
 	return r >= 0 && db_changes(store->db) == 0 ? -ESTALE : r;
 }
 
-static int needs_no_patch(struct store *store, const char *chain_id, struct err *err)
+static int needs_no_patch(struct store *store, const char *chain_id, int64_t top, struct err *err)
 {
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	int r = db_begin(store->db, &t, err);
 
 	if (r >= 0)
-		r = know_patch(store, chain_id, 0, err);
+		r = know_patch(store, chain_id, top, 0, err);
 	return r < 0 ? r : db_commit(&t, err);
 }
 
@@ -111,9 +115,11 @@ static int lease_chain(struct overlaid_hold *hold, const char *chain_id, struct 
 		return -ESTALE;
 	if (r >= 0)
 		r = db_commit(&t, err);
-	if (r >= 0)
-		hold->lease = lease;
-	return r;
+	if (r < 0)
+		return r;
+	hold->lease = lease;
+	hold->top = ret->items[0].id;
+	return 0;
 }
 
 /* ---- the patch ---- */
@@ -193,7 +199,7 @@ static int record_patch(struct overlaid_hold *hold, const struct layer_facts *fa
 			"INSERT INTO lease_layer(lease, layer) VALUES(?, ?) ON CONFLICT DO NOTHING",
 			"ii", hold->lease, row);
 	if (r >= 0)
-		r = know_patch(store, facts->chain_id->text, row, err);
+		r = know_patch(store, facts->chain_id->text, hold->top, row, err);
 	return r < 0 ? r : db_commit(&t, err);
 }
 
@@ -248,7 +254,7 @@ static int find_patch(struct overlaid_hold *hold, const char *chain_id, struct e
 	if (r >= 0)
 		r = patch_find(opened.stack, &paths, err);
 	if (r >= 0 && !paths.len)
-		return needs_no_patch(hold->handle->store, chain_id, err);
+		return needs_no_patch(hold->handle->store, chain_id, hold->top, err);
 	return r < 0 ? r : make_patch(hold, opened.stack, &paths, &id, err);
 }
 
@@ -257,17 +263,17 @@ int overlaid_chain_hold(struct overlaid *o, const char *chain_id, struct overlai
 {
 	AUTO(hold_freep) struct overlaid_hold *hold = NULL;
 	struct store *store = o->store;
-	int64_t known = 0;
+	int64_t top = 0; /* 0: its patch is known */
 	int r = db_get_int(
-		store->db, &known, err,
-		"SELECT EXISTS(SELECT 1 FROM chain_patch p WHERE p.chain_id = chain.chain_id)"
-		" FROM chain WHERE chain_id = ?",
+		store->db, &top, err,
+		"SELECT CASE WHEN EXISTS(SELECT 1 FROM chain_patch p WHERE p.chain_id = chain.chain_id)"
+		" THEN 0 ELSE layer END FROM chain WHERE chain_id = ?",
 		"s", chain_id);
 
-	if (r > 0 && !known) {
+	if (r > 0 && top) {
 		r = may_need_patch(store, chain_id, err);
 		if (r == 0)
-			r = needs_no_patch(store, chain_id, err);
+			r = needs_no_patch(store, chain_id, top, err);
 		else if (r > 0) {
 			hold = calloc(1, sizeof(*hold));
 			if (!hold)

@@ -63,8 +63,9 @@ int db_set_durable(struct db *db, bool durable, struct err *err);
 
 /*
  * Record, for the images that the condition selects ("image = ?1"), which layers make which chains; which of these
- * need no patch, as no layer of theirs implies a directory; and for one image which patch is on top. Where a chain was
- * known with another layer, an image's is preferred: its digest was verified here.
+ * need no patch, as no layer of theirs implies a directory; and for one image which patch is on top. What was known of
+ * a patch is of the layer that the chain had: it is forgotten first where that changes. Where a chain was known with
+ * another layer, an image's is preferred: its digest was verified here.
  */
 #define DB_CHAINS(condition)                                                                     \
 	" WITH RECURSIVE c(image, position, chain_id, parent, layer, implied) AS ("              \
@@ -78,6 +79,10 @@ int db_set_durable(struct db *db, bool durable, struct err *err);
 	"INSERT INTO chain(chain_id, parent, layer)" DB_CHAINS(                                  \
 		condition) " SELECT chain_id, parent, layer FROM c WHERE true ORDER BY position" \
 			   " ON CONFLICT(chain_id) DO UPDATE SET layer = excluded.layer"
+#define DB_FORGET_PATCHES                                                                           \
+	"DELETE FROM chain_patch WHERE chain_id IN (" DB_CHAINS(                                    \
+		"image = ?1") " SELECT c.chain_id FROM c JOIN chain ON chain.chain_id = c.chain_id" \
+			      " WHERE chain.layer <> c.layer)"
 #define DB_RECORD_UNPATCHED(condition)                        \
 	"INSERT INTO chain_patch(chain_id, layer)" DB_CHAINS( \
 		condition) " SELECT chain_id, NULL FROM c WHERE implied = 0 ON CONFLICT(chain_id) DO NOTHING"

@@ -441,8 +441,10 @@ static int replace_chain(struct store *store, const struct image_facts *f, int64
 /* Which layers make which chain, and the patch of the whole one. */
 static int record_chains(struct store *store, int64_t id, struct err *err)
 {
-	int r = db_run(store->db, err, DB_RECORD_CHAINS("image = ?1"), "i", id);
+	int r = db_run(store->db, err, DB_FORGET_PATCHES, "i", id);
 
+	if (r >= 0)
+		r = db_run(store->db, err, DB_RECORD_CHAINS("image = ?1"), "i", id);
 	if (r >= 0)
 		r = db_run(store->db, err, DB_RECORD_UNPATCHED("image = ?1"), "i", id);
 	return r < 0 ? r : db_run(store->db, err, DB_RECORD_PATCH, "i", id);

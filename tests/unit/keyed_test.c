@@ -1237,6 +1237,33 @@ static void a_tree_begins_as_the_topmost_root_that_is_said(void **state)
 	assert_int_equal(mode_of(own("b", "/diff")), 0755);
 }
 
+/* An adopted layer says all its directories, and the plain one of the same tar may not. */
+static void a_patch_is_not_known_of_another_layer(void **state)
+{
+	struct digest lower = kit_digest("1a"), upper = kit_digest("2a"), chain;
+	int64_t layers[3];
+
+	assert_int_equal(chain_id_next(&lower, &upper, &chain, NULL), 0);
+	unpacked(SCOPE, "base", "", lower.text);
+	unpacked(SCOPE, "top", "base", chain.text);
+	assert_int_equal(count("SELECT count(*) FROM chain_patch"), 2);
+	layers[0] = kit_layer(store, "1a");
+	layers[1] = kit_layer(store, "2a");
+	layers[2] = kit_layer(store, "3a");
+	assert_true(kit_image(store, "e1", layers, 3) > 0);
+	assert_int_equal(count("SELECT count(*) FROM chain JOIN layer ON id = layer AND adopted"),
+			 0);
+	assert_int_equal(count("SELECT count(*) FROM chain_patch"), 1);
+	assert_int_equal(share("", lower.text, NULL), 0);
+	/* Of what stays the same it stays known. */
+	assert_int_equal(kit_run(store, "INSERT INTO chain_patch(chain_id, layer)"
+					" SELECT chain_id, NULL FROM chain WHERE parent IS NULL"),
+			 0);
+	assert_true(kit_image(store, "e2", layers, 3) > 0);
+	assert_int_equal(count("SELECT count(*) FROM chain_patch"), 2);
+	assert_int_equal(share("", lower.text, NULL), 1);
+}
+
 static void what_is_unpacked_again_is_the_images_layer(void **state)
 {
 	with_image();
@@ -1378,6 +1405,7 @@ int main(void)
 		keyed_test(what_cannot_be_shared_is_to_be_prepared),
 		keyed_test(a_shared_chain_has_its_patch_on_top),
 		keyed_test(a_tree_begins_as_the_topmost_root_that_is_said),
+		keyed_test(a_patch_is_not_known_of_another_layer),
 		keyed_test(what_is_unpacked_again_is_the_images_layer),
 		keyed_test(a_crowd_that_comes_and_goes_ends_with_one_copy),
 	};
