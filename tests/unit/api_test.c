@@ -921,7 +921,7 @@ static void a_lease_of_a_dead_process_ends_and_its_layers_go(void **state)
 	assert_int_equal(kit_names("store/staging"), 1);
 	assert_true(kit_layer_exists("ab"));
 	kit_kill(&child);
-	collected(OVERLAID_GC_DRY_RUN, "lease of a process that died");
+	collected(OVERLAID_GC_DRY_RUN, "left behind by a process that died");
 	assert_int_equal(count("SELECT count(*) FROM lease"), 1);
 	collected(0, "left behind by a process that died");
 	assert_int_equal(count("SELECT count(*) FROM lease"), 0);
