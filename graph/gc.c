@@ -329,17 +329,18 @@ static int drop_passing_images(struct collector *c)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	char ids[PASSING_MAX][DIGEST_TEXT_MAX];
+	int64_t now = (int64_t)time(NULL) * CLOCK_SECOND_NS;
 	size_t count = 0;
 	int r = db_query(c->store->db, &q, c->err,
 			 "SELECT image_id FROM image WHERE kept_until < ? AND NOT EXISTS"
 			 " (SELECT 1 FROM snapshot WHERE image = image.id)",
-			 "i", (int64_t)time(NULL) * CLOCK_SECOND_NS);
+			 "i", now);
 
 	while (r >= 0 && count < PASSING_MAX && (r = db_step(&q, c->err)) > 0)
 		(void)snprintf(ids[count++], sizeof(ids[0]), "%s", db_text(&q, 0));
 	db_query_release(&q);
 	for (size_t i = 0; r >= 0 && i < count; i++) {
-		r = overlaid_image_remove(c->o, ids[i], 0, NULL, NULL, c->err);
+		r = handle_remove_passed(c->o, ids[i], now, c->err);
 		if (r == -ENOENT || r == -EBUSY)
 			r = 0;
 	}

@@ -182,6 +182,11 @@ static int check_users(struct store *store, int64_t image, const char *name, boo
 	return r;
 }
 
+struct removing {
+	bool force;
+	int64_t passed_before_ns; /* 0: whenever */
+};
+
 struct removal {
 	char **references; /* owned */
 	size_t reference_count;
@@ -232,15 +237,29 @@ static int drop_stale_view(void *arg, const struct snapshot *s)
 	return r == -ENOENT || r == -EBUSY ? 0 : r;
 }
 
-static int remove_rows(struct overlaid *o, const char *name, bool force, struct removal *removal,
-		       struct err *err)
+/* Who gives it a name, or wants it as an image like others, does that in a transaction too. */
+static int check_passed(struct store *store, int64_t image, int64_t before_ns, struct err *err)
+{
+	int64_t one;
+	int r = db_get_int(store->db, &one, err,
+			   "SELECT 1 FROM image WHERE id = ? AND kept_until < ?", "ii", image,
+			   before_ns);
+
+	return r == 0 ? fail(err, -ENOENT, "the image is to be kept") : r;
+}
+
+static int remove_rows(struct overlaid *o, const char *name, const struct removing *how,
+		       struct removal *removal, struct err *err)
 {
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	struct image_name image = { 0 };
+	bool force = how->force;
 	int r = db_begin(o->store->db, &t, err);
 
 	if (r >= 0)
 		r = image_resolve(o->store, name, &image, err);
+	if (r >= 0 && how->passed_before_ns)
+		r = check_passed(o->store, image.id, how->passed_before_ns, err);
 	if (r >= 0)
 		r = image_references(o->store, image.id, note_reference, removal, err);
 	if (r < 0)
@@ -280,8 +299,8 @@ static int report_removal(const struct removal *removal, overlaid_removed_fn *fn
 	return r;
 }
 
-int overlaid_image_remove(struct overlaid *o, const char *name, unsigned int flags,
-			  overlaid_removed_fn *fn, void *arg, struct err *err)
+static int remove_image(struct overlaid *o, const char *name, const struct removing *how,
+			overlaid_removed_fn *fn, void *arg, struct err *err)
 {
 	AUTO(removal_release) struct removal removal = { 0 };
 	struct users users = { .store = o->store, .err = err };
@@ -291,12 +310,28 @@ int overlaid_image_remove(struct overlaid *o, const char *name, unsigned int fla
 	if (r >= 0)
 		r = snapshot_list(o->store, NULL, image.id, drop_stale_view, &users, err);
 	if (r >= 0)
-		r = remove_rows(o, name, flags & OVERLAID_REMOVE_FORCE, &removal, err);
+		r = remove_rows(o, name, how, &removal, err);
 	if (r >= 0)
 		r = trash_sweep(o->store, err);
 	if (r < 0 || !fn)
 		return r;
 	return report_removal(&removal, fn, arg);
+}
+
+int overlaid_image_remove(struct overlaid *o, const char *name, unsigned int flags,
+			  overlaid_removed_fn *fn, void *arg, struct err *err)
+{
+	const struct removing how = { .force = flags & OVERLAID_REMOVE_FORCE };
+
+	return remove_image(o, name, &how, fn, arg, err);
+}
+
+int handle_remove_passed(struct overlaid *o, const char *image_id, int64_t before_ns,
+			 struct err *err)
+{
+	const struct removing how = { .passed_before_ns = before_ns };
+
+	return remove_image(o, image_id, &how, NULL, NULL, err);
 }
 
 /* ---- mounting ---- */

@@ -67,6 +67,28 @@ static int64_t count(const char *sql)
 	return kit_count(o->store, sql);
 }
 
+static void nothing_is_left(void);
+
+/* A collector looks, and somebody pulls it by name before it is removed. */
+static void an_image_that_got_a_name_is_no_passing_one(void **state)
+{
+	struct err err = { 0 };
+	char id[DIGEST_TEXT_MAX];
+
+	load("other.tar");
+	(void)snprintf(id, sizeof(id), "%s", other.text);
+	assert_int_equal(kit_run(o->store, "UPDATE image SET kept_until = 5"), 0);
+	assert_int_equal(handle_remove_passed(o, id, 5, NULL), -ENOENT);
+	good(overlaid_image_tag(o, id, "q.io/mine:1", &err), &err);
+	good(overlaid_image_untag(o, "q.io/mine:1", &err), &err);
+	assert_int_equal(handle_remove_passed(o, id, 6, NULL), -ENOENT);
+	good(overlaid_reap(o, true, &err), &err);
+	assert_int_equal(count("SELECT count(*) FROM image"), 1);
+	assert_int_equal(kit_run(o->store, "UPDATE image SET kept_until = 5"), 0);
+	good(handle_remove_passed(o, id, 6, &err), &err);
+	nothing_is_left();
+}
+
 static void nothing_is_left(void)
 {
 	struct err err = { 0 };
@@ -1036,6 +1058,7 @@ static void info_tells_what_there_is(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		api_test(an_image_that_got_a_name_is_no_passing_one),
 		api_test(loading_tells_what_was_loaded),
 		api_test(a_tag_of_a_layout_gets_a_repository_from_the_path_or_the_caller),
 		api_test(a_layout_of_several_images_wants_a_choice),
