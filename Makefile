@@ -306,7 +306,7 @@ lint-tidy: $(B)/flags $(patsubst %.proto,$(B)/%.pb-c.h,$(proto))
 
 BENCH ?= tests/bench/containers tests/bench/unpack
 bench_ours = BUILD=$(CURDIR)/$(B) OVERLAID=$(CURDIR)/$(B)/overlaid
-bench: all $(tools)
+bench: all $(tools) runtimes-tools
 	@set -e; for b in $(BENCH); do $(bench_ours) "$$b" $(ARGS); done
 
 bench-pull: all $(tools)
