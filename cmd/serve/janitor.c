@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* janitor: a thread that deletes what was removed, where nobody asks for it (Cleanup). */
+/*
+ * janitor: a thread that deletes what was removed: a while after, or when it is asked to (Cleanup). Deleting may
+ * take minutes, and what is left of it the next one finds: so the end of the daemon waits for none of it.
+ */
 #include <pthread.h>
 #include <string.h>
 
@@ -16,7 +19,9 @@ struct janitor {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool woken, ending;
+	bool woken, draining, ending;
+	bool waiting;		      /* the thread does */
+	struct work_job *asked, *now; /* who waits for the next round, and for this one */
 };
 
 void janitor_wake(struct janitor *j)
@@ -27,43 +32,105 @@ void janitor_wake(struct janitor *j)
 	(void)pthread_mutex_unlock(&j->lock);
 }
 
-/* Until it is woken, or so long. */
+static void tell(struct work_job *jobs, int r, const struct err *err)
+{
+	for (struct work_job *next; jobs; jobs = next) {
+		next = jobs->next;
+		jobs->finish(jobs, r, err);
+	}
+}
+
+void janitor_ask(struct janitor *j, struct work_job *job)
+{
+	static const struct err none = { 0 };
+	bool draining;
+
+	(void)pthread_mutex_lock(&j->lock);
+	draining = j->draining;
+	job->next = draining ? NULL : j->asked;
+	if (!draining)
+		j->asked = job;
+	(void)pthread_cond_signal(&j->wake);
+	(void)pthread_mutex_unlock(&j->lock);
+	if (draining)
+		tell(job, 0, &none);
+}
+
+void janitor_drain(struct janitor *j)
+{
+	static const struct err none = { 0 };
+	struct work_job *asked, *now;
+
+	(void)pthread_mutex_lock(&j->lock);
+	j->draining = true;
+	asked = j->asked;
+	now = j->now;
+	j->asked = j->now = NULL;
+	(void)pthread_mutex_unlock(&j->lock);
+	tell(asked, 0, &none);
+	tell(now, 0, &none);
+}
+
+/* Until there is something to do, or so long. */
 static void wait_for(struct janitor *j, int64_t ns)
 {
 	struct timespec until = clock_after(ns);
 	int r = 0;
 
-	while (!j->ending && !j->woken && r == 0)
+	j->waiting = true;
+	while (!j->ending && !j->woken && !j->asked && r == 0)
 		r = pthread_cond_timedwait(&j->wake, &j->lock, &until);
+	j->waiting = false;
 }
 
-/* Until it is quiet after a removal, or a round is over. False: the end. */
-static bool wait_for_work(struct janitor *j)
+/* Until it is quiet after a removal, somebody asks, or a round is over. False: the end. */
+static bool wait_for_work(struct janitor *j, bool *ret_asked)
 {
 	bool going;
 
 	(void)pthread_mutex_lock(&j->lock);
 	wait_for(j, ROUND_NS);
-	for (int i = 0; i < QUIETS_MAX && j->woken && !j->ending; i++) {
+	for (int i = 0; i < QUIETS_MAX && j->woken && !j->ending && !j->asked; i++) {
 		j->woken = false;
 		wait_for(j, QUIET_NS);
 	}
+	*ret_asked = j->asked;
+	if (j->asked)
+		j->woken = false;
+	j->now = j->asked;
+	j->asked = NULL;
 	going = !j->ending;
 	(void)pthread_mutex_unlock(&j->lock);
 	return going;
+}
+
+static void tell_round(struct janitor *j, int r, const struct err *err)
+{
+	struct work_job *jobs;
+
+	(void)pthread_mutex_lock(&j->lock);
+	jobs = j->now;
+	j->now = NULL;
+	(void)pthread_mutex_unlock(&j->lock);
+	tell(jobs, r, err);
 }
 
 static void *clear_away(void *arg)
 {
 	struct janitor *j = arg;
 	struct err err = { 0 };
+	bool asked;
 
 	/* What a crash left. */
 	if (overlaid_gc(j->store, 0, NULL, NULL, &err) < 0)
 		serve_log("clearing away: %s", err.text);
-	while (wait_for_work(j)) {
-		if (overlaid_reap(j->store, false, &err) < 0)
+	while (wait_for_work(j, &asked)) {
+		/* Who asks wants it done, also where another process is at it. */
+		int r = overlaid_reap(j->store, asked, &err);
+
+		if (r < 0)
 			serve_log("what was removed is still on the disk: %s", err.text);
+		tell_round(j, r < 0 ? r : 0, &err);
 	}
 	return NULL;
 }
@@ -95,12 +162,21 @@ int janitor_new(const struct overlaid_options *options, struct janitor **ret, st
 
 void janitor_free(struct janitor *j)
 {
+	bool waiting;
+
 	if (!j)
 		return;
+	janitor_drain(j);
 	(void)pthread_mutex_lock(&j->lock);
 	j->ending = true;
+	waiting = j->waiting;
 	(void)pthread_cond_signal(&j->wake);
 	(void)pthread_mutex_unlock(&j->lock);
+	/* It ends with the process. */
+	if (!waiting) {
+		(void)pthread_detach(j->thread);
+		return;
+	}
 	(void)pthread_join(j->thread, NULL);
 	overlaid_close(j->store);
 	(void)pthread_cond_destroy(&j->wake);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,7 +74,8 @@ struct daemon {
 	unsigned int fetch_keep; /* seconds */
 	pthread_t signals;
 	bool has_signals;
-	bool again; /* SIGHUP: begin anew, with the program as it is on disk now */
+	atomic_bool ending; /* by itself */
+	bool again;	    /* SIGHUP: begin anew, with the program as it is on disk now */
 	char exe[PATH_MAX];
 };
 
@@ -90,16 +92,20 @@ static void *take_signals(void *arg)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
 	(void)sigaddset(&set, SIGUSR1);
-	while (sigwait(&set, &signal) != 0)
-		;
+	/* SIGUSR1 is ours, to be woken with; from others it means nothing. */
+	do
+		if (sigwait(&set, &signal) != 0)
+			signal = SIGUSR1;
+	while (signal == SIGUSR1 && !atomic_load(&d->ending));
 	if (signal == SIGUSR1)
-		return NULL; /* it ends by itself */
+		return NULL;
 	d->again = signal == SIGHUP;
 	(void)snprintf(state, sizeof(state),
 		       d->again ? "RELOADING=1\nMONOTONIC_USEC=%lld" : "STOPPING=1",
 		       (long long)(clock_ns() / 1000));
 	(void)notify(state, NULL);
 	grpc_server_drain(d->server);
+	janitor_drain(d->serve.janitor);
 	if (d->serve.fetch)
 		fetch_drain(d->serve.fetch);
 	return NULL;
@@ -229,6 +235,7 @@ static void stop(struct daemon *d)
 {
 	struct serve *s = &d->serve;
 
+	atomic_store(&d->ending, true);
 	if (d->has_signals) {
 		(void)pthread_kill(d->signals, SIGUSR1);
 		(void)pthread_join(d->signals, NULL);

@@ -52,7 +52,12 @@ void snapshots_dispatch(void *arg, struct grpc_call *call);
 
 int janitor_new(const struct overlaid_options *options, struct janitor **ret, struct err *err);
 void janitor_wake(struct janitor *janitor);
-void janitor_free(struct janitor *janitor); /* NULL allowed */
+/* Now, and job->finish is called after: from its thread, or at once where that is to end. Does not wait. */
+void janitor_ask(struct janitor *janitor, struct work_job *job);
+/* Who waits for it is told at once, from here on. From any thread. */
+void janitor_drain(struct janitor *janitor);
+/* NULL allowed. After janitor_drain, and before the process ends: what is being deleted is not waited for. */
+void janitor_free(struct janitor *janitor);
 
 /* ---- fetch ---- */
 

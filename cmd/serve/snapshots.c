@@ -50,7 +50,7 @@ struct request {
 
 typedef int method_fn(struct request *q, struct overlaid *store);
 
-enum where { READERS, HELPERS, WRITER, CHAIN_THEN_WRITER, FLUSH_THEN_WRITER };
+enum where { READERS, HELPERS, WRITER, CHAIN_THEN_WRITER, FLUSH_THEN_WRITER, JANITOR };
 
 struct method {
 	const char *path;
@@ -303,11 +303,6 @@ static int list(struct request *q, struct overlaid *store)
 	wire_list_release(&l.list);
 	filter_free(l.filter);
 	return r;
-}
-
-static int cleanup(struct request *q, struct overlaid *store)
-{
-	return overlaid_reap(store, true, &q->err);
 }
 
 static int health(struct request *q, struct overlaid *store)
@@ -577,6 +572,15 @@ static void run_flush(struct work_job *job, struct overlaid *store)
 	to_writer_holding(q, hold);
 }
 
+static void finish_cleaning(struct work_job *job, int r, const struct err *err)
+{
+	struct request *q = request_of(job);
+
+	q->r = r;
+	q->err = *err;
+	finish(q);
+}
+
 #define SNAPSHOTS "/containerd.services.snapshots.v1.Snapshots/"
 
 static const struct method methods[] = {
@@ -589,7 +593,7 @@ static const struct method methods[] = {
 	{ SNAPSHOTS "Update", WIRE_UPDATE, WRITER, update },
 	{ SNAPSHOTS "List", WIRE_LIST, HELPERS, list },
 	{ SNAPSHOTS "Usage", WIRE_KEY, HELPERS, usage },
-	{ SNAPSHOTS "Cleanup", WIRE_CLEANUP, HELPERS, cleanup },
+	{ SNAPSHOTS "Cleanup", WIRE_CLEANUP, JANITOR, NULL },
 	{ "/grpc.health.v1.Health/Check", WIRE_HEALTH, READERS, health },
 };
 
@@ -613,6 +617,10 @@ static void send_to(struct request *q)
 	case FLUSH_THEN_WRITER:
 		job->run = where == CHAIN_THEN_WRITER ? run_chain : run_flush;
 		work_push(q->serve->helpers, job);
+		break;
+	case JANITOR:
+		job->finish = finish_cleaning;
+		janitor_ask(q->serve->janitor, job);
 		break;
 	}
 }

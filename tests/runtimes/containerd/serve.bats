@@ -141,6 +141,45 @@ names() {
 	succeeds timeout 60 "$GO_TOOLS/hammer" --socket "$SOCKET" --verify "$T/ledger"
 }
 
+# Deleting takes as long as another process is at it: who holds the lock of that (graph/store/store.h).
+hold_reaper() {
+	python3 -c '
+import fcntl, os, struct, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, 38, struct.pack("hhqqi", fcntl.F_WRLCK, 0, (1 << 61) + 1, 1, 0))
+open(sys.argv[2], "w").close()
+time.sleep(120)' "$ROOT/format" "$T/held" 3>&- 4>&- &
+	HOLDER=$!
+	eventually [ -e "$T/held" ]
+}
+
+began_again() {
+	[ "$(grep -c serving "$T/serve/output")" -eq 2 ]
+}
+
+@test "its end, and its beginning again, wait for nothing that is being deleted" {
+	serve_start
+	local pid cleanup
+	pid=$(<"$T/serve/pid")
+	hold_reaper
+	call Snapshots/Cleanup '{"snapshotter": "overlaid"}' 3>&- 4>&- &
+	cleanup=$!
+	prepare a ""
+	kill -HUP "$pid"
+	wait_at_most 10 $cleanup
+	eventually began_again
+	prepare b ""
+	serve_stop
+	kill $HOLDER
+}
+
+@test "a signal that means nothing to it changes nothing" {
+	serve_start
+	kill -USR1 "$(<"$T/serve/pid")"
+	prepare a ""
+	serve_stop
+}
+
 # ---- what is whose ----
 
 @test "two daemons and two names on one store see their own snapshots only, and share layers" {
