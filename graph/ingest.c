@@ -277,8 +277,10 @@ static int lease_adopted(struct ingest *in, size_t place, struct err *err)
 			1 :
 			layer_find(in->handle->store, &layer->plain->key, &row, err);
 
-	if (r == 0)
-		r = find_adopted(in, layer, err) > 0 ? 0 : 1;
+	if (r == 0) {
+		r = find_adopted(in, layer, err);
+		r = r < 0 ? r : r == 0;
+	}
 	if (r != 0)
 		return r < 0 ? r : 0;
 	layer->leased = true;
