@@ -369,7 +369,7 @@ int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare 
 		r = give_to_mapped_root(o, p, err);
 	if (r >= 0)
 		r = overlaid_snapshot_mounts(o, p, fn, arg, err);
-	/* Nobody knows of what failed. */
+	/* What was refused is not there: its key is free for another try. */
 	if (r < 0)
 		(void)keyed_remove(o->store, p->scope, p->key, NULL);
 	return r;

@@ -235,6 +235,10 @@ began_again() {
 	assert_equal "$(stat -c %u:%g "$upper")" 100000:200000
 	# And said again as before.
 	assert_equal "$(call Snapshots/Mounts '{"snapshotter": "overlaid", "key": "box"}' | jq -c .)" "$(jq -c . <<<"$mounts")"
+	# What is refused leaves its key free.
+	run prepare odd "ns/2/$chain" containerd.io/snapshot/uidmapping=5:100000:65536
+	assert_contains "$output" InvalidArgument
+	prepare odd "ns/2/$chain" >/dev/null
 }
 
 @test "layers of the command line's images, and the links to them, survive that the run directory goes" {
