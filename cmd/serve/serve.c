@@ -20,6 +20,7 @@
 #include "driver/base/fd.h"
 
 #define READERS		    2
+#define WALKERS		    4
 #define HELPERS		    8
 #define FACES_MAX	    16
 #define AGAIN_ENV	    "OVERLAID_SERVE_AGAIN"
@@ -214,6 +215,8 @@ static int start(struct daemon *d, const struct serve_options *o, struct err *er
 	int r = work_new(&s->store, READERS, false, &s->readers, err);
 
 	if (r >= 0)
+		r = work_new(&s->store, WALKERS, false, &s->walkers, err);
+	if (r >= 0)
 		r = work_new(&s->store, HELPERS, false, &s->helpers, err);
 	if (r >= 0)
 		r = work_new(&s->store, 1, true, &s->writer, err);
@@ -242,6 +245,7 @@ static void stop(struct daemon *d)
 	}
 	/* Helpers give to the writer. */
 	work_free(s->readers);
+	work_free(s->walkers);
 	work_free(s->helpers);
 	work_free(s->writer);
 	janitor_free(s->janitor);

@@ -26,7 +26,8 @@ struct fetch;
 struct serve {
 	struct overlaid_options store;
 	struct work *readers; /* short questions */
-	struct work *helpers; /* what may take a while: walks, syncs */
+	struct work *walkers; /* count trees, as long as it takes */
+	struct work *helpers; /* what may take a while, and others wait for: lists, syncs, patches */
 	struct work *writer;
 	struct fetch *fetch; /* NULL: --fetch was not given */
 	bool share;	     /* what is here is not unpacked again */

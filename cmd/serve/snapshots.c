@@ -2,9 +2,9 @@
 /*
  * snapshots: containerd.services.snapshots.v1.Snapshots, and grpc.health.v1.Health.
  *
- * A call is a request; its method says who looks at it: readers, helpers, or, for what changes the store, the writer,
- * before which helpers may do what takes a while (a sync, a patch, a whole image). Statuses and their words are
- * those of containerd's own snapshotters (its errdefs).
+ * A call is a request; its method says who looks at it: readers, helpers, walkers, or, for what changes the store,
+ * the writer, before which helpers may do what takes a while (a sync, a patch, a whole image). Statuses and their
+ * words are those of containerd's own snapshotters (its errdefs).
  *
  * Sharing. The unpacker asks to prepare a layer with the label "containerd.io/snapshot.ref", its chainID. Where
  * that chain is here the answer is ALREADY_EXISTS, and it then finds a committed snapshot of that label and parent
@@ -50,7 +50,7 @@ struct request {
 
 typedef int method_fn(struct request *q, struct overlaid *store);
 
-enum where { READERS, HELPERS, WRITER, CHAIN_THEN_WRITER, FLUSH_THEN_WRITER, JANITOR };
+enum where { READERS, HELPERS, WALKERS, WRITER, CHAIN_THEN_WRITER, FLUSH_THEN_WRITER, JANITOR };
 
 struct method {
 	const char *path;
@@ -592,7 +592,7 @@ static const struct method methods[] = {
 	{ SNAPSHOTS "Remove", WIRE_KEY, WRITER, remove_snapshot },
 	{ SNAPSHOTS "Update", WIRE_UPDATE, WRITER, update },
 	{ SNAPSHOTS "List", WIRE_LIST, HELPERS, list },
-	{ SNAPSHOTS "Usage", WIRE_KEY, HELPERS, usage },
+	{ SNAPSHOTS "Usage", WIRE_KEY, WALKERS, usage },
 	{ SNAPSHOTS "Cleanup", WIRE_CLEANUP, JANITOR, NULL },
 	{ "/grpc.health.v1.Health/Check", WIRE_HEALTH, READERS, health },
 };
@@ -607,8 +607,12 @@ static void send_to(struct request *q)
 	switch (where) {
 	case READERS:
 	case HELPERS:
+	case WALKERS:
 		job->run = run_reading;
-		work_push(where == READERS ? q->serve->readers : q->serve->helpers, job);
+		work_push(where == READERS ? q->serve->readers :
+			  where == HELPERS ? q->serve->helpers :
+					     q->serve->walkers,
+			  job);
 		break;
 	case WRITER:
 		to_writer(q);
