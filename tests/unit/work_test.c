@@ -43,8 +43,7 @@ int syncfs(int fd)
 		atomic_store(&syncs.most, now);
 	atomic_fetch_add(&syncs.begun, 1);
 	fails = atomic_exchange(&syncs.failing, 0);
-	for (int i = 0; i < 100; i++)
-		(void)sched_yield();
+	(void)sched_yield();
 	atomic_fetch_add(&syncs.ended, 1);
 	atomic_fetch_sub(&syncs.under_way, 1);
 	if (!fails)
@@ -379,15 +378,15 @@ static void sync_once(struct work_job *job, struct overlaid *store)
 	j->r = work_sync(work, store, &err);
 	j->ended = atomic_load(&syncs.ended);
 	(void)snprintf(j->words, sizeof(j->words), "%s", err.text);
-	atomic_fetch_add(&done, 1);
+	(void)sem_post(&gate);
 }
 
 /* Not `ended`: the jobs use it. */
 static void sync_all(struct job *jobs, int count)
 {
 	push_all(jobs, 0, count, sync_once);
-	while (atomic_load(&done) < count)
-		(void)sched_yield();
+	for (int i = 0; i < count; i++)
+		(void)sem_wait(&gate);
 	ended();
 }
 
