@@ -15,6 +15,7 @@
 #include "graph/fetch/partial.h"
 #include "graph/handle.h"
 #include "graph/store/db.h"
+#include "graph/store/keyed.h"
 #include "graph/store/layer.h"
 #include "graph/store/snapshot.h"
 
@@ -387,5 +388,7 @@ int overlaid_reap(struct overlaid *o, bool wait, struct err *err)
 		r = trash_empty(o->store, wait, err);
 	if (r >= 0 || r == -EAGAIN)
 		r = layers_count_adopted(o->store, err);
+	if (r >= 0)
+		r = keyed_drop_links(o->store, err);
 	return r;
 }

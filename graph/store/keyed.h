@@ -134,5 +134,7 @@ char *keyed_tree_path(const struct store *store, const struct keyed_tree *tree);
 int keyed_open_links(const struct store *store, struct err *err);
 int keyed_link(const struct store *store, int l_fd, const struct keyed_tree *tree, char **ret_path,
 	       struct err *err);
+/* Removes the links whose row is gone. Not in a transaction. */
+int keyed_drop_links(struct store *store, struct err *err);
 
 #endif

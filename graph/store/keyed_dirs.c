@@ -235,3 +235,56 @@ int keyed_link(const struct store *store, int l_fd, const struct keyed_tree *tre
 		r = fail_oom(err);
 	return r;
 }
+
+struct dropping {
+	struct store *store;
+	int l_fd;
+	struct err *err;
+};
+
+/* 1 where the row of a link's name is there, or the name is none of ours. */
+static int is_linked(struct store *store, const char *name, struct err *err)
+{
+	bool own = name[0] == 's';
+	const char *digits = name + own;
+	int64_t one;
+
+	if (!digits[0] || digits[strspn(digits, "0123456789")])
+		return 1;
+	return db_get_int(store->db, &one, err,
+			  own ? "SELECT 1 FROM keyed WHERE id = CAST(? AS INTEGER)" :
+				"SELECT 1 FROM layer WHERE id = CAST(? AS INTEGER)",
+			  "s", digits);
+}
+
+/* A layer's number may be given again: while nobody can write, nobody makes a link for a row that is not seen. */
+static int drop_link(void *arg, const char *name)
+{
+	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	struct dropping *d = arg;
+	int r = is_linked(d->store, name, d->err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = db_begin(d->store->db, &t, d->err);
+	if (r >= 0)
+		r = is_linked(d->store, name, d->err);
+	if (r == 0 && unlinkat(d->l_fd, name, 0) < 0 && errno != ENOENT)
+		r = fail(d->err, -errno, "remove the link %s of a tree that is gone: %m", name);
+	return r < 0 ? r : 0;
+}
+
+int keyed_drop_links(struct store *store, struct err *err)
+{
+	struct dropping d = { .store = store, .err = err };
+	auto_close int l_fd = -EBADF;
+	auto_free char *path = NULL;
+
+	if (asprintf(&path, "%s/l/%s", store->run_path, store->run_name) < 0)
+		return fail_oom(err);
+	l_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (l_fd < 0)
+		return errno == ENOENT ? 0 : fail(err, -errno, "open directory %s: %m", path);
+	d.l_fd = l_fd;
+	return foreach_name(l_fd, drop_link, &d, err);
+}

@@ -703,6 +703,35 @@ static void links_are_made_where_they_are_missing(void **state)
 	assert_int_equal(kit_names(dir), 2);
 }
 
+static void links_go_after_their_rows(void **state)
+{
+	auto_keyed_trees struct keyed_trees trees = { 0 };
+	auto_keyed struct keyed k = { 0 };
+	auto_close int l_fd = -EBADF;
+	char dir[20];
+
+	assert_int_equal(keyed_drop_links(store, NULL), 0);
+	l_fd = keyed_open_links(store, NULL);
+	(void)snprintf(dir, sizeof(dir), "run/l/%s", store->run_name);
+	unpacked(SCOPE, "base", "", one);
+	committed("top", "base");
+	find_in(SCOPE, "top", &k);
+	assert_int_equal(keyed_trees(store, k.id, &trees, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		auto_free char *path = NULL;
+
+		assert_int_equal(keyed_link(store, l_fd, &trees.list[i], &path, NULL), 0);
+	}
+	assert_int_equal(keyed_drop_links(store, NULL), 0);
+	assert_int_equal(kit_names(dir), 2);
+	assert_int_equal(keyed_remove(store, SCOPE, "top", NULL), 0);
+	assert_int_equal(keyed_drop_links(store, NULL), 0);
+	assert_int_equal(kit_names(dir), 1);
+	assert_int_equal(keyed_remove(store, SCOPE, "base", NULL), 0);
+	assert_int_equal(keyed_drop_links(store, NULL), 0);
+	assert_int_equal(kit_names(dir), 0);
+}
+
 static void links_of_two_stores_with_one_run_are_two(void **state)
 {
 	auto_keyed_trees struct keyed_trees trees = { 0 };
@@ -1383,6 +1412,7 @@ int main(void)
 		keyed_test(what_is_removed_gets_no_directory),
 		keyed_test(trees_are_listed_from_the_top),
 		keyed_test(links_are_made_where_they_are_missing),
+		keyed_test(links_go_after_their_rows),
 		keyed_test(links_of_two_stores_with_one_run_are_two),
 		keyed_test(what_a_runtime_unpacked_becomes_a_layer),
 		keyed_test(what_was_unpacked_without_its_parent_is_not_adopted),
