@@ -24,6 +24,7 @@ struct overlaid {
 	} * owned; /* ephemeral snapshots of this handle, and the descriptors that hold their
 		      locks */
 	size_t owned_count;
+	bool serving;
 	bool xattrs_known;
 	enum overlay_xattrs xattrs; /* that layers and uppers here are marked with */
 };

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "graph/handle.h"
+#include "graph/store/db.h"
 
 const char *overlaid_version(void)
 {
@@ -21,6 +22,8 @@ int overlaid_open(const struct overlaid_options *options, struct overlaid **ret,
 	o->progress = options->progress;
 	o->progress_arg = options->progress_arg;
 	(void)pthread_mutex_init(&o->progress_lock, NULL);
+	if (options->serving)
+		db_serving();
 	r = limits_of_options(options, &o->limits, err);
 	if (r >= 0)
 		r = store_open(options->root, options->run, options->durability == OVERLAID_DURABLE,
@@ -29,6 +32,9 @@ int overlaid_open(const struct overlaid_options *options, struct overlaid **ret,
 		overlaid_close(o);
 		return r;
 	}
+	if (options->serving)
+		db_set_serving(o->store->db);
+	o->serving = options->serving;
 	*ret = o;
 	return 0;
 }

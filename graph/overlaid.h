@@ -79,6 +79,9 @@ struct overlaid_options {
 			     $XDG_RUNTIME_DIR/overlaid */
 	enum overlaid_durability durability;
 	bool must_exist; /* do not make a store where there is none: -ENOENT */
+	/* By a process that stays, with many handles: the database's log grows longer before it is cut
+	 * (overlaid_reap does too), and SQLite, in all of the process, keeps no statistics of memory. */
+	bool serving;
 	/* "NAME=VALUE" each, as overlaid_limits lists them; they win over those in $OVERLAID_LIMITS. */
 	const char *const *limits;
 	size_t limit_count;

@@ -341,6 +341,7 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 		return app_usage(app,
 				 "--fetch-keep is a number of seconds, 1 to 86400, not '%.60s'",
 				 o->fetch_keep);
+	app->store_options.serving = d.serve.store.serving = true;
 	d.serve.store.progress = NULL;
 	r = len < 0 ? fail(err, -errno, "/proc/self/exe: %m") : app_store(app, &store, err);
 	if (r >= 0)

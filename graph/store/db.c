@@ -2,6 +2,7 @@
 #include "graph/store/db.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,14 +11,16 @@
 #include "driver/base/digest.h"
 #include "graph/store/store.h"
 
-#define BUSY_TIMEOUT_MS 60000
-#define WAL_PAGES_MAX	100
-#define STATEMENTS_MAX	256
+#define BUSY_TIMEOUT_MS	      60000
+#define WAL_PAGES_MAX	      100
+#define SERVING_WAL_PAGES_MAX 4000
+#define STATEMENTS_MAX	      256
 
 struct db {
 	sqlite3 *handle;
 	struct store_locks writer;
 	bool durable;
+	bool serving;
 	bool batch; /* transactions are parts of one */
 	/* Statements that were prepared before and are not in use, each where the hash of its text says: preparing
 	 * takes longer than most of them run. */
@@ -281,8 +284,9 @@ static int db_prepare(struct db *db, const char *path, struct err *err)
  */
 static int wal_hook(void *arg, sqlite3 *handle, const char *name, int pages)
 {
-	(void)arg;
-	if (pages < WAL_PAGES_MAX)
+	const struct db *db = arg;
+
+	if (pages < (db->serving ? SERVING_WAL_PAGES_MAX : WAL_PAGES_MAX))
 		return SQLITE_OK;
 	(void)sqlite3_busy_timeout(handle, 0);
 	(void)sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
@@ -292,7 +296,7 @@ static int wal_hook(void *arg, sqlite3 *handle, const char *name, int pages)
 
 void db_shrink(struct db *db)
 {
-	(void)wal_hook(NULL, db->handle, NULL, WAL_PAGES_MAX);
+	(void)wal_hook(db, db->handle, NULL, SERVING_WAL_PAGES_MAX);
 }
 
 /* chain_next(PARENT, DIFFID): the chainID of a layer over a chain (OCI image-spec config.md). */
@@ -325,7 +329,7 @@ static int db_configure(struct db *db, struct err *err)
 	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
 	(void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-	(void)sqlite3_wal_hook(db->handle, wal_hook, NULL);
+	(void)sqlite3_wal_hook(db->handle, wal_hook, db);
 	if (sqlite3_create_function_v2(db->handle, "chain_next", 2,
 				       SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
 				       chain_next, NULL, NULL, NULL) != SQLITE_OK)
@@ -360,6 +364,23 @@ int db_open(const char *path, const char *lock_path, bool durable, struct db **r
 	}
 	*ret = db;
 	return 0;
+}
+
+static void keep_no_statistics(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+void db_serving(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, keep_no_statistics);
+}
+
+void db_set_serving(struct db *db)
+{
+	db->serving = true;
 }
 
 void db_free(struct db *db)

@@ -26,6 +26,14 @@ int db_open(const char *path, const char *lock_path, bool durable, struct db **r
 	    struct err *err);
 void db_free(struct db *db);
 
+/*
+ * For a process that serves others, with many threads: db_serving() before its first handle, then db_set_serving()
+ * of each. SQLite keeps no statistics of memory then, for which all threads would wait for each other; and the log
+ * grows longer before it is cut, which takes two syncs. db_shrink() is to be called when there is time.
+ */
+void db_serving(void);
+void db_set_serving(struct db *db);
+
 /* Applied migrations this program knows: for tests. */
 int db_schema_version(void);
 /* Applies the migrations up to `version` that were not applied yet. */
