@@ -469,8 +469,8 @@ struct overlaid_prepare {
 /* Whether the store's paths can stand in options of mount(8): -EINVAL where not. */
 int overlaid_snapshots_check(struct overlaid *store, struct err *err);
 
-/* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed. `fn` is called once; where it,
- * or anything else, fails, nothing was prepared. */
+/* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed. `fn` is called once;
+ * where it, or anything else, fails, nothing was prepared. */
 int overlaid_snapshot_prepare(struct overlaid *store, const struct overlaid_prepare *prepare,
 			      overlaid_mount_fn *fn, void *arg, struct err *err);
 /* The same mount again. -ENOENT; -EBADFD: it is committed. */
