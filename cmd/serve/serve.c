@@ -312,6 +312,21 @@ static int begin_again(struct daemon *d, struct err *err)
 	return fail(err, -errno, "start %s again: %m", d->exe);
 }
 
+/* So that what begin_again puts there closes nothing that a thread, which deletes or pulls to the end, still writes
+ * with. */
+static void keep_numbers(size_t count)
+{
+	for (int fd = 3; fd < 3 + (int)count; fd++) {
+		auto_close int null_fd = -EBADF;
+
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (null_fd == fd)
+			(void)take_fd(&null_fd);
+	}
+}
+
 static int parse_seconds(const char *text, unsigned int *ret)
 {
 	unsigned long seconds = FETCH_KEEP_STANDARD;
@@ -343,6 +358,7 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 				 o->fetch_keep);
 	app->store_options.serving = d.serve.store.serving = true;
 	d.serve.store.progress = NULL;
+	keep_numbers(o->containerd.count < FACES_MAX ? o->containerd.count : FACES_MAX);
 	r = len < 0 ? fail(err, -errno, "/proc/self/exe: %m") : app_store(app, &store, err);
 	if (r >= 0)
 		r = overlaid_snapshots_check(store, err);
