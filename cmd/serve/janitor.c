@@ -121,8 +121,9 @@ static void *clear_away(void *arg)
 	struct err err = { 0 };
 	bool asked;
 
-	/* What a crash left. */
-	if (overlaid_gc(j->store, 0, NULL, NULL, &err) < 0)
+	/* What a crash left, and what the last one did not come to. */
+	if (overlaid_gc(j->store, 0, NULL, NULL, &err) < 0 ||
+	    overlaid_reap(j->store, false, &err) < 0)
 		serve_log("clearing away: %s", err.text);
 	while (wait_for_work(j, &asked)) {
 		/* Who asks wants it done, also where another process is at it. */
