@@ -585,7 +585,7 @@ static bool is_text(const char *string, const struct text *text)
 }
 
 /* NULL: it is absent. */
-static const char *find_label(const struct wire_info *info, const struct text *key)
+static const char *find_label(const struct overlaid_snapshot *info, const struct text *key)
 {
 	for (size_t i = 0; i < info->label_count; i++)
 		if (is_text(info->labels[i].key, key))
@@ -593,7 +593,8 @@ static const char *find_label(const struct wire_info *info, const struct text *k
 	return NULL;
 }
 
-static const char *field_value(const struct selector *selector, const struct wire_info *info)
+static const char *field_value(const struct selector *selector,
+			       const struct overlaid_snapshot *info)
 {
 	switch (selector->field) {
 	case FIELD_NAME:
@@ -601,10 +602,10 @@ static const char *field_value(const struct selector *selector, const struct wir
 	case FIELD_PARENT:
 		return info->parent ? info->parent : "";
 	case FIELD_KIND:
-		return info->kind == WIRE_INFO_VIEW	 ? "view" :
-		       info->kind == WIRE_INFO_ACTIVE	 ? "active" :
-		       info->kind == WIRE_INFO_COMMITTED ? "committed" :
-							   NULL;
+		return info->kind == OVERLAID_SNAPSHOT_VIEW	 ? "view" :
+		       info->kind == OVERLAID_SNAPSHOT_ACTIVE	 ? "active" :
+		       info->kind == OVERLAID_SNAPSHOT_COMMITTED ? "committed" :
+								   NULL;
 	case FIELD_LABEL:
 		return find_label(info, &selector->label);
 	case FIELD_UNKNOWN:
@@ -613,7 +614,7 @@ static const char *field_value(const struct selector *selector, const struct wir
 	return NULL;
 }
 
-static bool selector_matches(const struct selector *selector, const struct wire_info *info)
+static bool selector_matches(const struct selector *selector, const struct overlaid_snapshot *info)
 {
 	const char *present = field_value(selector, info), *value = present ? present : "";
 
@@ -631,7 +632,7 @@ static bool selector_matches(const struct selector *selector, const struct wire_
 	return false;
 }
 
-bool filter_matches(const struct filter *filter, const struct wire_info *info)
+bool filter_matches(const struct filter *filter, const struct overlaid_snapshot *info)
 {
 	bool matches = true;
 

@@ -47,6 +47,6 @@ void filter_freep(struct filter **filter);
 #define auto_filter AUTO(filter_freep)
 
 /* Allocates nothing. One thread at a time, where there are patterns. */
-bool filter_matches(const struct filter *filter, const struct wire_info *info);
+bool filter_matches(const struct filter *filter, const struct overlaid_snapshot *info);
 
 #endif

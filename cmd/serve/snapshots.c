@@ -35,7 +35,6 @@ struct request {
 	struct grpc_call *call;
 	const struct method *method;
 	struct wire_request wire;
-	struct overlaid_label *labels; /* the wire's */
 	char *scope;
 	char chain_id[DIGEST_TEXT_MAX]; /* what is, or will be, committed; "": not known */
 	struct buf answer;
@@ -83,7 +82,6 @@ static void free_request(struct request *q)
 {
 	wire_request_release(&q->wire);
 	buf_release(&q->answer);
-	free(q->labels);
 	free(q->scope);
 	free(q);
 }
@@ -191,13 +189,8 @@ static int read_request(struct request *q)
 	r = wire_parse(q->method->wire, bytes, len, &q->wire, &q->err);
 	if (r < 0)
 		return r;
-	q->labels = calloc(q->wire.label_count + 1, sizeof(*q->labels));
-	if (!q->labels ||
-	    asprintf(&q->scope, "containerd:%s:%s", face->path, q->wire.snapshotter) < 0)
+	if (asprintf(&q->scope, "containerd:%s:%s", face->path, q->wire.snapshotter) < 0)
 		return fail_oom(&q->err);
-	for (size_t i = 0; i < q->wire.label_count; i++)
-		q->labels[i] = (struct overlaid_label){ q->wire.labels[i].key,
-							q->wire.labels[i].value };
 	if (q->method->wire == WIRE_PREPARE || q->method->wire == WIRE_COMMIT)
 		know_chain(q);
 	return 0;
@@ -216,38 +209,11 @@ static int put_mount(void *arg, const struct overlaid_mount *m)
 	return wire_mounts(&mount, 1, &q->answer, &q->err);
 }
 
-/* wire_label and overlaid_label are pairs of the same kind. */
-static int with_info(const struct overlaid_snapshot *s,
-		     int (*fn)(void *arg, const struct wire_info *info), void *arg, struct err *err)
-{
-	auto_free struct wire_label *labels = calloc(s->label_count + 1, sizeof(*labels));
-	struct wire_info info = { .name = s->name,
-				  .parent = s->parent,
-				  .kind = (int)s->kind,
-				  .created_ns = s->created_ns,
-				  .updated_ns = s->updated_ns,
-				  .labels = labels,
-				  .label_count = s->label_count };
-
-	if (!labels)
-		return fail_oom(err);
-	for (size_t i = 0; i < s->label_count; i++)
-		labels[i] = (struct wire_label){ s->labels[i].key, s->labels[i].value };
-	return fn(arg, &info);
-}
-
-static int put_one(void *arg, const struct wire_info *info)
-{
-	struct request *q = arg;
-
-	return wire_info(info, &q->answer, &q->err);
-}
-
 static int put_info(void *arg, const struct overlaid_snapshot *s)
 {
 	struct request *q = arg;
 
-	return with_info(s, put_one, q, &q->err);
+	return wire_info(s, &q->answer, &q->err);
 }
 
 static int stat_snapshot(struct request *q, struct overlaid *store)
@@ -275,20 +241,13 @@ static int send_infos(void *call, const void *bytes, size_t len, struct err *err
 	return grpc_call_send(call, bytes, len, err);
 }
 
-static int add_matching(void *arg, const struct wire_info *info)
-{
-	struct listing *l = arg;
-
-	return filter_matches(l->filter, info) ? wire_list_add(&l->list, info, &l->q->err) : 0;
-}
-
 static int list_one(void *arg, const struct overlaid_snapshot *s)
 {
 	struct listing *l = arg;
 
 	if (grpc_call_cancelled(l->q->call))
 		return fail(&l->q->err, -ECANCELED, "the client gave up");
-	return with_info(s, add_matching, l, &l->q->err);
+	return filter_matches(l->filter, s) ? wire_list_add(&l->list, s, &l->q->err) : 0;
 }
 
 static int list(struct request *q, struct overlaid *store)
@@ -332,7 +291,7 @@ static struct overlaid_prepare prepare_of(const struct request *q, enum overlaid
 				      .key = q->wire.key,
 				      .parent = q->wire.parent,
 				      .kind = kind,
-				      .labels = q->labels,
+				      .labels = q->wire.labels,
 				      .label_count = q->wire.label_count,
 				      .chain_id = q->chain_id[0] ? q->chain_id : NULL };
 
@@ -402,7 +361,7 @@ static int commit(struct request *q, struct overlaid *store)
 					   .name = q->wire.name,
 					   .parent = q->wire.parent,
 					   .chain_id = q->chain_id[0] ? q->chain_id : NULL,
-					   .labels = q->labels,
+					   .labels = q->wire.labels,
 					   .label_count = q->wire.label_count,
 					   .flushed = q->flushed };
 
@@ -444,7 +403,8 @@ static int update(struct request *q, struct overlaid *store)
 				    "cannot update \"%.100s\" field on snapshot \"%.300s\"", path,
 				    q->wire.key);
 	}
-	return overlaid_snapshot_update(store, q->scope, q->wire.key, all ? q->labels : changes,
+	return overlaid_snapshot_update(store, q->scope, q->wire.key,
+					all ? q->wire.labels : changes,
 					all ? q->wire.label_count : count, all, put_info, q,
 					&q->err);
 }

@@ -134,7 +134,7 @@ static void read_strings(struct reader *r, const ProtobufCBinaryData *from, size
 }
 
 struct said_label {
-	struct wire_label label;
+	struct overlaid_label label;
 	size_t at;
 };
 
@@ -149,7 +149,7 @@ static int compare_labels(const void *a, const void *b)
 static void read_labels(struct reader *r, Pb__Label *const *from, size_t count)
 {
 	struct said_label *said;
-	struct wire_label *labels;
+	struct overlaid_label *labels;
 	size_t kept = 0;
 
 	if (!count || !is_few(r, count, "labels"))
@@ -380,7 +380,7 @@ static void set_time(Pb__Timestamp *to, int64_t ns)
 }
 
 /* Points into the info and itself. */
-static int fill_info(struct filled_info *to, const struct wire_info *info, struct err *err)
+static int fill_info(struct filled_info *to, const struct overlaid_snapshot *info, struct err *err)
 {
 	pb__info__init(&to->info);
 	set_time(&to->created, info->created_ns);
@@ -405,7 +405,7 @@ static int fill_info(struct filled_info *to, const struct wire_info *info, struc
 	return 0;
 }
 
-int wire_info(const struct wire_info *info, struct buf *out, struct err *err)
+int wire_info(const struct overlaid_snapshot *info, struct buf *out, struct err *err)
 {
 	AUTO(filled_info_release) struct filled_info filled = { .labels = NULL };
 	Pb__InfoResponse response = PB__INFO_RESPONSE__INIT;
@@ -448,7 +448,7 @@ int wire_list_end(struct wire_list *list, struct err *err)
 
 /* Messages that follow one another are their lists one after the other: each info is packed as a message of
  * one, and appended. */
-int wire_list_add(struct wire_list *list, const struct wire_info *info, struct err *err)
+int wire_list_add(struct wire_list *list, const struct overlaid_snapshot *info, struct err *err)
 {
 	AUTO(filled_info_release) struct filled_info filled = { .labels = NULL };
 	Pb__ListResponse response = PB__LIST_RESPONSE__INIT;

@@ -26,15 +26,12 @@
 #include "driver/base/auto.h"
 #include "driver/base/buf.h"
 #include "driver/base/err.h"
+#include "graph/overlaid.h"
 
 #define WIRE_NAME_BYTES_MAX   ((size_t)4096)
 #define WIRE_STRING_BYTES_MAX ((size_t)65536)
 #define WIRE_LIST_MAX	      ((size_t)10000)
 #define WIRE_MEMORY_MAX	      ((size_t)16 << 20)
-
-struct wire_label {
-	const char *key, *value;
-};
 
 /* ---- requests ---- */
 
@@ -54,7 +51,7 @@ struct wire_request {
 	const char *key;    /* of Update: info.name */
 	const char *parent; /* Prepare, View, Commit */
 	const char *name;   /* of Commit; of Health: the service */
-	const struct wire_label *labels;
+	const struct overlaid_label *labels;
 	size_t label_count;
 	const char *const *filters; /* List */
 	size_t filter_count;
@@ -78,20 +75,10 @@ struct wire_mount {
 	size_t option_count;
 };
 
-enum wire_info_kind { WIRE_INFO_VIEW = 1, WIRE_INFO_ACTIVE = 2, WIRE_INFO_COMMITTED = 3 };
-
-struct wire_info {
-	const char *name, *parent;
-	int kind;			/* enum wire_info_kind */
-	int64_t created_ns, updated_ns; /* since 1970; less than 0: before */
-	const struct wire_label *labels;
-	size_t label_count;
-};
-
 /* Of Prepare, View and Mounts. -EINVAL: a string is not UTF-8, which no client could read. */
 int wire_mounts(const struct wire_mount *mounts, size_t count, struct buf *out, struct err *err);
 /* Of Stat and Update. */
-int wire_info(const struct wire_info *info, struct buf *out, struct err *err);
+int wire_info(const struct overlaid_snapshot *info, struct buf *out, struct err *err);
 int wire_usage(int64_t size_bytes, int64_t inodes, struct buf *out, struct err *err);
 /* Of grpc.health.v1. status: 1 serving, 2 not serving, 3 no such service. */
 int wire_health(int status, struct buf *out, struct err *err);
@@ -118,7 +105,7 @@ struct wire_list {
 };
 
 /* 0 or -errno, after which the list can only be released. */
-int wire_list_add(struct wire_list *list, const struct wire_info *info, struct err *err);
+int wire_list_add(struct wire_list *list, const struct overlaid_snapshot *info, struct err *err);
 /* Sends the rest. Where nothing was added, nothing is sent. */
 int wire_list_end(struct wire_list *list, struct err *err);
 void wire_list_release(struct wire_list *list);

@@ -10,21 +10,21 @@
 
 #define TEXTS_MAX 8
 
-static const struct wire_label labels[] = {
+static const struct overlaid_label labels[] = {
 	{ "", "empty" },
 	{ "a.b", "" },
 	{ "containerd.io/snapshot.ref", "sha256:abc" },
 	{ "l", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab" },
 };
 
-static const struct wire_info infos[] = {
-	{ .name = "foo", .parent = "", .kind = WIRE_INFO_ACTIVE },
+static const struct overlaid_snapshot infos[] = {
+	{ .name = "foo", .parent = "", .kind = OVERLAID_SNAPSHOT_ACTIVE },
 	{ .name = "b\xc3\xa4r\nbaz",
 	  .parent = "ns/2/sha256:def",
-	  .kind = WIRE_INFO_COMMITTED,
+	  .kind = OVERLAID_SNAPSHOT_COMMITTED,
 	  .labels = labels,
 	  .label_count = ARRAY_LEN(labels) },
-	{ .kind = WIRE_INFO_VIEW, .labels = labels, .label_count = 1 },
+	{ .kind = OVERLAID_SNAPSHOT_VIEW, .labels = labels, .label_count = 1 },
 };
 
 /* NULL: refused. */

@@ -54,7 +54,7 @@ static void check_same_labels(const struct wire_request *a, const struct wire_re
 /* The answer holds field 1, an info; of Update that is field 2. */
 static void check_answer(const struct wire_request *request, int64_t ns)
 {
-	const struct wire_info info = {
+	const struct overlaid_snapshot info = {
 		.name = request->key,
 		.parent = request->parent,
 		.kind = (int)ns,

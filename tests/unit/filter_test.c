@@ -11,37 +11,41 @@
 
 /* What matches, and the words, are those of containerd 1.6's package filters, asked the same. */
 
-static const struct wire_label bar_labels[] = { { "foo", "true" } };
-static const struct wire_label ref_labels[] = { { "", "e" },
-						{ "a.b", "x" },
-						{ "containerd.io/snapshot.ref", "sha256:abc" } };
-static const struct wire_label cow_labels[] = { { "more complex label", "present" },
-						{ "name", "foo,bar" },
-						{ "q\"\\", "1" } };
-static const struct wire_label line_labels[] = { { "foo", "" }, { "l", "aaaaaaaaab" } };
-static const struct wire_label upper_labels[] = { { "bar", "a/b|c" },
-						  { "foo", "sha256:deadbeef" } };
-static const struct wire_label odd_labels[] = { { "labels.foo", "z" }, { "x_1", "tab\there" } };
+static const struct overlaid_label bar_labels[] = { { "foo", "true" } };
+static const struct overlaid_label ref_labels[] = { { "", "e" },
+						    { "a.b", "x" },
+						    { "containerd.io/snapshot.ref",
+						      "sha256:abc" } };
+static const struct overlaid_label cow_labels[] = { { "more complex label", "present" },
+						    { "name", "foo,bar" },
+						    { "q\"\\", "1" } };
+static const struct overlaid_label line_labels[] = { { "foo", "" }, { "l", "aaaaaaaaab" } };
+static const struct overlaid_label upper_labels[] = { { "bar", "a/b|c" },
+						      { "foo", "sha256:deadbeef" } };
+static const struct overlaid_label odd_labels[] = { { "labels.foo", "z" }, { "x_1", "tab\there" } };
 
 #define LABELS(array) .labels = (array), .label_count = ARRAY_LEN(array)
 
-static const struct wire_info infos[] = {
-	{ .name = "foo", .kind = WIRE_INFO_ACTIVE },
-	{ .name = "bar", .parent = "foo", .kind = WIRE_INFO_VIEW, LABELS(bar_labels) },
+static const struct overlaid_snapshot infos[] = {
+	{ .name = "foo", .kind = OVERLAID_SNAPSHOT_ACTIVE },
+	{ .name = "bar", .parent = "foo", .kind = OVERLAID_SNAPSHOT_VIEW, LABELS(bar_labels) },
 	{ .name = "default/2/sha256:abc",
 	  .parent = "default/1/sha256:def",
-	  .kind = WIRE_INFO_COMMITTED,
+	  .kind = OVERLAID_SNAPSHOT_COMMITTED,
 	  LABELS(ref_labels) },
 	{ .name = "\xe7\x89\x9b",
 	  .parent = "bar baz",
-	  .kind = WIRE_INFO_COMMITTED,
+	  .kind = OVERLAID_SNAPSHOT_COMMITTED,
 	  LABELS(cow_labels) },
 	{ .name = "a\nb", .parent = "p", LABELS(line_labels) },
-	{ .name = "FOO_1.2-3", .parent = "{a}", .kind = WIRE_INFO_ACTIVE, LABELS(upper_labels) },
+	{ .name = "FOO_1.2-3",
+	  .parent = "{a}",
+	  .kind = OVERLAID_SNAPSHOT_ACTIVE,
+	  LABELS(upper_labels) },
 	/* With a no-break space and a zero width space. */
 	{ .name = "\xc3\xa9\xc2\xa0x\xe2\x80\x8b",
 	  .parent = "+*?",
-	  .kind = WIRE_INFO_VIEW,
+	  .kind = OVERLAID_SNAPSHOT_VIEW,
 	  LABELS(odd_labels) },
 };
 

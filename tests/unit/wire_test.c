@@ -35,7 +35,7 @@ static void check_refused(enum wire_kind kind, const void *bytes, size_t len, co
 	assert_string_equal(err.text, words);
 }
 
-static void check_label(const struct wire_label *label, const char *key, const char *value)
+static void check_label(const struct overlaid_label *label, const char *key, const char *value)
 {
 	assert_string_equal(label->key, key);
 	assert_string_equal(label->value, value);
@@ -364,11 +364,11 @@ static void a_mount_that_is_not_utf8_is_refused(void **state)
 
 static void an_info_is_as_containerd_writes_it(void **state)
 {
-	static const struct wire_label label = { "a", "b" };
-	const struct wire_info info = {
+	static const struct overlaid_label label = { "a", "b" };
+	const struct overlaid_snapshot info = {
 		.name = "n",
 		.parent = "p",
-		.kind = WIRE_INFO_ACTIVE,
+		.kind = OVERLAID_SNAPSHOT_ACTIVE,
 		.created_ns = -1,
 		.updated_ns = 1700000000000000005,
 		.labels = &label,
@@ -403,7 +403,7 @@ static void times_are_seconds_and_forward_nanos(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct wire_info info = { .created_ns = cases[i].ns };
+		const struct overlaid_snapshot info = { .created_ns = cases[i].ns };
 		auto_buf struct buf out = { 0 };
 		Pb__InfoResponse *read;
 
@@ -478,14 +478,16 @@ static int list_infos(struct received *received, size_t count, size_t label_byte
 {
 	auto_wire_list struct wire_list list = { .send = receive, .arg = received };
 	auto_free char *value = calloc(1, label_bytes + 1);
-	const struct wire_label label = { "l", value };
+	const struct overlaid_label label = { "l", value };
 	int r = 0;
 
 	assert_non_null(value);
 	memset(value, 'x', label_bytes);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		char name[16];
-		const struct wire_info info = { .name = name, .labels = &label, .label_count = 1 };
+		const struct overlaid_snapshot info = { .name = name,
+							.labels = &label,
+							.label_count = 1 };
 
 		(void)snprintf(name, sizeof(name), "%zu", i);
 		r = wire_list_add(&list, &info, NULL);
