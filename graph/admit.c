@@ -2,7 +2,6 @@
 #include "graph/admit.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "driver/base/clock.h"
 #include "driver/base/fd.h"
@@ -153,14 +152,12 @@ static int commit_image(struct ingest *in, const struct source_image *image,
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	auto_layer_list struct layer_list removed = { 0 };
 	auto_free int64_t *layer_ids = NULL;
-	int64_t until = (int64_t)time(NULL) + admission->keep_seconds;
+	int64_t until_ns = clock_real_ns() + admission->keep_seconds * CLOCK_SECOND_NS;
 	struct image_facts facts = { .image_id = &image->config_digest,
 				     .manifest = &image->manifest_digest,
 				     .config = &image->parsed,
 				     .layer_count = in->chain_count,
-				     .kept_until_ns = admission->keep_seconds ?
-							      until * CLOCK_SECOND_NS :
-							      0 };
+				     .kept_until_ns = admission->keep_seconds ? until_ns : 0 };
 	int64_t id = 0;
 	int r = db_begin(store->db, &t, err);
 

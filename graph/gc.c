@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver/base/clock.h"
 #include "driver/base/fd.h"
@@ -235,10 +234,7 @@ static int collect_blob(void *arg, const char *name)
 static int collect_snapshot_dir(void *arg, const char *name)
 {
 	struct collector *c = arg;
-	return collect_unrecorded(c, "snapshots", c->store->snapshots_fd, name,
-				  "SELECT 1 FROM snapshot WHERE uid = ?1"
-				  " UNION ALL SELECT 1 FROM keyed WHERE uid = ?1 AND kind <> 'view'"
-				  " AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE keyed = id)");
+	return collect_unrecorded(c, "snapshots", c->store->snapshots_fd, name, KEYED_DIR_ROW);
 }
 
 struct partials {
@@ -330,7 +326,7 @@ static int drop_passing_images(struct collector *c)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
 	char ids[PASSING_MAX][DIGEST_TEXT_MAX];
-	int64_t now = (int64_t)time(NULL) * CLOCK_SECOND_NS;
+	int64_t now = clock_real_ns();
 	size_t count = 0;
 	int r = db_query(c->store->db, &q, c->err,
 			 "SELECT image_id FROM image WHERE kept_until < ? AND NOT EXISTS"

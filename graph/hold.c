@@ -6,7 +6,6 @@
  * wants a snapshot of every chain on the way too, and of some such an image may exist on its own.
  */
 #include <string.h>
-#include <time.h>
 
 #include "driver/base/fd.h"
 #include "driver/patch.h"
@@ -93,15 +92,12 @@ static int lease_chain(struct overlaid_hold *hold, const char *chain_id, struct 
 	int r = db_begin(db, &t, err);
 
 	if (r >= 0)
-		r = db_run(db, err, "INSERT INTO lease(name, created) VALUES(?, ?)", "si",
-			   hold->staging.name, (int64_t)time(NULL));
-	if (r >= 0) {
-		lease = db_last_id(db);
+		r = lease_make(hold->handle->store, hold->staging.name, &lease, err);
+	if (r >= 0)
 		r = db_run(db, err,
 			   CHAIN_LAYERS " INSERT INTO lease_layer(lease, layer)"
 					" SELECT DISTINCT ?2, layer FROM c",
 			   "si", chain_id, lease);
-	}
 	if (r >= 0)
 		r = db_query(db, &q, err,
 			     CHAIN_LAYERS
@@ -194,10 +190,7 @@ static int record_patch(struct overlaid_hold *hold, const struct layer_facts *fa
 	if (r >= 0 && !row)
 		r = layer_insert(store, facts, &row, err);
 	if (r >= 0)
-		r = db_run(
-			store->db, err,
-			"INSERT INTO lease_layer(lease, layer) VALUES(?, ?) ON CONFLICT DO NOTHING",
-			"ii", hold->lease, row);
+		r = lease_hold(store, hold->lease, row, err);
 	if (r >= 0)
 		r = know_patch(store, facts->chain_id->text, hold->top, row, err);
 	return r < 0 ? r : db_commit(&t, err);

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "driver/base/fd.h"
 #include "driver/base/pool.h"
@@ -141,29 +140,12 @@ static void mark_wanted(struct ingest *in)
 
 /* ---- rows and leases ---- */
 
-static int make_lease(struct ingest *in, struct err *err)
-{
-	struct db *db = in->handle->store->db;
-	int r;
-
-	if (in->lease)
-		return 0;
-	r = db_run(db, err, "INSERT INTO lease(name, created) VALUES(?, ?)", "si", in->staging.name,
-		   (int64_t)time(NULL));
-	if (r >= 0)
-		in->lease = db_last_id(db);
-	return r;
-}
-
 static int hold(struct ingest *in, const struct ingest_layer *layer, struct err *err)
 {
-	int r = make_lease(in, err);
+	struct store *store = in->handle->store;
+	int r = in->lease ? 0 : lease_make(store, in->staging.name, &in->lease, err);
 
-	if (r < 0)
-		return r;
-	return db_run(in->handle->store->db, err,
-		      "INSERT INTO lease_layer(lease, layer) VALUES(?, ?) ON CONFLICT DO NOTHING",
-		      "ii", in->lease, layer->row);
+	return r < 0 ? r : lease_hold(store, in->lease, layer->row, err);
 }
 
 static struct layer_facts facts_of(const struct ingest *in, const struct ingest_layer *layer)
@@ -249,15 +231,17 @@ static int any_derived(struct ingest *in, struct err *err)
 			  "SELECT 1 FROM layer WHERE kind <> 'plain' LIMIT 1", "");
 }
 
-/* What a runtime unpacked of this chain (graph/store/keyed.h), by a query that ends in one: 1 where there is
- * something, and the layer is that then. */
+static const char adopted_of_chain[] =
+	"SELECT layer.id, key FROM chain JOIN layer ON layer.id = chain.layer"
+	" WHERE chain_id = ? AND adopted";
+
+/* What a runtime unpacked of this chain (graph/store/keyed.h): 1 where there is something, and the layer is that
+ * then. */
 static int find_adopted(struct ingest *in, struct ingest_layer *layer, struct err *err)
 {
 	auto_query struct db_query q = DB_QUERY_INIT;
-	int r = db_query(in->handle->store->db, &q, err,
-			 "SELECT layer.id, key FROM chain JOIN layer ON layer.id = chain.layer"
-			 " WHERE chain_id = ? AND adopted",
-			 "s", layer->chain_id.text);
+	int r = db_query(in->handle->store->db, &q, err, adopted_of_chain, "s",
+			 layer->chain_id.text);
 
 	if (r >= 0)
 		r = db_step(&q, err);
@@ -303,10 +287,8 @@ static int is_any_there(struct ingest *in, struct err *err)
 		if (!ingest_is_present(&in->layers[i]) && in->layers[i].key.text[0])
 			r = layer_find(in->handle->store, &in->layers[i].key, &row, err);
 	for (size_t i = 0; r == 0 && derived > 0 && i < in->image->layer_count; i++)
-		r = db_get_int(in->handle->store->db, &row, err,
-			       "SELECT layer.id FROM chain JOIN layer ON layer.id = chain.layer"
-			       " WHERE chain_id = ? AND adopted",
-			       "s", ingest_bound_at(in, i)->chain_id.text);
+		r = db_get_int(in->handle->store->db, &row, err, adopted_of_chain, "s",
+			       ingest_bound_at(in, i)->chain_id.text);
 	return r;
 }
 

@@ -15,11 +15,11 @@
 #include "driver/probe.h"
 #include "driver/tree.h"
 #include "graph/handle.h"
+#include "graph/store/chain.h"
 #include "graph/store/db.h"
 #include "graph/store/keyed.h"
 
-#define LABELS_BYTES_MAX ((size_t)8 << 20)
-#define COUNTING_TRIES	 3
+#define COUNTING_TRIES 3
 
 /* ---- labels ---- */
 
@@ -57,7 +57,8 @@ static int hand_over(void *arg, const struct keyed *k)
 				       .kind = k->kind,
 				       .created_ns = k->created_ns,
 				       .updated_ns = k->updated_ns };
-	int r = json_parse(k->labels, strlen(k->labels), LABELS_BYTES_MAX, "labels", &j, h->err);
+	int r = json_parse(k->labels, strlen(k->labels), KEYED_LABELS_BYTES_MAX, "labels", &j,
+			   h->err);
 
 	if (r < 0)
 		return r;
@@ -112,20 +113,6 @@ static int know_xattrs(struct overlaid *o, struct err *err)
 	int r = o->xattrs_known ? 0 : probe_xattrs(o->store->staging_fd, &o->xattrs, err);
 
 	o->xattrs_known = r >= 0;
-	return r;
-}
-
-/* An empty directory to be a lower, or a view of nothing. */
-static int empty_path(struct overlaid *o, char **ret, struct err *err)
-{
-	auto_free char *path = NULL;
-	int r;
-
-	if (asprintf(&path, "%s/empty0", o->store->run_path) < 0)
-		return fail_oom(err);
-	r = mkdir_parents(path, 0755, err);
-	if (r >= 0)
-		*ret = take_ptr(path);
 	return r;
 }
 
@@ -243,7 +230,7 @@ static int make_answer(struct overlaid *o, const struct keyed *k, const struct o
 	if (r < 0)
 		return r;
 	if (trees.count == 0 && !active) {
-		r = empty_path(o, &path, err);
+		r = chain_empty_path(o->store, 0, &path, err);
 		return r < 0 ? r : bind_answer(a, &path, "ro", err);
 	}
 	if (trees.count == 1 && !active) {
@@ -257,7 +244,7 @@ static int make_answer(struct overlaid *o, const struct keyed *k, const struct o
 	}
 	r = join_lowers(o, &trees, p->uid_map || p->gid_map, &lowers, err);
 	if (r >= 0 && trees.count == 0) {
-		r = empty_path(o, &path, err);
+		r = chain_empty_path(o->store, 0, &path, err);
 		if (r >= 0)
 			r = buf_printf(&lowers, "%s", path);
 	}
@@ -350,7 +337,7 @@ static int give_to_mapped_root(struct overlaid *o, const struct overlaid_prepare
 int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare *p,
 			      overlaid_mount_fn *fn, void *arg, struct err *err)
 {
-	auto_buf struct buf labels = { .max = LABELS_BYTES_MAX };
+	auto_buf struct buf labels = { .max = KEYED_LABELS_BYTES_MAX };
 	struct keyed_spec spec = { .scope = p->scope,
 				   .name = p->key,
 				   .parent = p->parent,
@@ -378,7 +365,7 @@ int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare 
 int overlaid_snapshot_share(struct overlaid *o, const struct overlaid_prepare *p, const char *label,
 			    struct err *err)
 {
-	auto_buf struct buf labels = { .max = LABELS_BYTES_MAX };
+	auto_buf struct buf labels = { .max = KEYED_LABELS_BYTES_MAX };
 	struct keyed_spec spec = { .scope = p->scope,
 				   .parent = p->parent,
 				   .chain_id = p->chain_id };
@@ -407,7 +394,7 @@ int overlaid_sync(struct overlaid *o, struct err *err)
 
 int overlaid_snapshot_commit(struct overlaid *o, const struct overlaid_commit *c, struct err *err)
 {
-	auto_buf struct buf labels = { .max = LABELS_BYTES_MAX };
+	auto_buf struct buf labels = { .max = KEYED_LABELS_BYTES_MAX };
 	struct keyed_spec spec = { .scope = c->scope,
 				   .name = c->name,
 				   .parent = c->parent,
@@ -453,7 +440,8 @@ static int change_labels(const struct keyed *k, const struct overlaid_label *lab
 	if (replace)
 		j = json_new_object();
 	else
-		r = json_parse(k->labels, strlen(k->labels), LABELS_BYTES_MAX, "labels", &j, err);
+		r = json_parse(k->labels, strlen(k->labels), KEYED_LABELS_BYTES_MAX, "labels", &j,
+			       err);
 	for (size_t i = 0; r >= 0 && i < count; i++) {
 		if (labels[i].value && labels[i].value[0])
 			j = json_set(j, labels[i].key, json_new_string(labels[i].value));
@@ -468,7 +456,7 @@ int overlaid_snapshot_update(struct overlaid *o, const char *scope, const char *
 			     overlaid_snapshot_fn *fn, void *arg, struct err *err)
 {
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
-	auto_buf struct buf text = { .max = LABELS_BYTES_MAX };
+	auto_buf struct buf text = { .max = KEYED_LABELS_BYTES_MAX };
 	auto_keyed struct keyed k = { 0 };
 	int r = db_begin(o->store->db, &t, err);
 

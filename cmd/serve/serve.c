@@ -80,6 +80,15 @@ struct daemon {
 	char exe[PATH_MAX];
 };
 
+static void fill_signals(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGHUP);
+	(void)sigaddset(set, SIGUSR1);
+}
+
 /* SIGTERM, SIGINT: ends. SIGHUP: ends, and begins again with the same sockets. */
 static void *take_signals(void *arg)
 {
@@ -88,11 +97,7 @@ static void *take_signals(void *arg)
 	sigset_t set;
 	int signal;
 
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigaddset(&set, SIGUSR1);
+	fill_signals(&set);
 	/* SIGUSR1 is ours, to be woken with; from others it means nothing. */
 	do
 		if (sigwait(&set, &signal) != 0)
@@ -117,11 +122,7 @@ static void block_signals(void)
 {
 	sigset_t set;
 
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigaddset(&set, SIGUSR1);
+	fill_signals(&set);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 }

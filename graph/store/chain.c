@@ -46,17 +46,27 @@ int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *p
 				      work_path, err);
 }
 
+int chain_empty_path(const struct store *store, size_t i, char **ret, struct err *err)
+{
+	auto_free char *path = NULL;
+	int r;
+
+	if (asprintf(&path, "%s/empty%zu", store->run_path, i) < 0)
+		return fail_oom(err);
+	r = mkdir_parents(path, 0755, err);
+	if (r >= 0)
+		*ret = take_ptr(path);
+	return r;
+}
+
 int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err)
 {
 	size_t missing = overlay_plan_missing_lowers(plan);
 
 	for (size_t i = 0; i < missing; i++) {
 		auto_free char *path = NULL;
-		int fd, r;
+		int fd, r = chain_empty_path(store, i, &path, err);
 
-		if (asprintf(&path, "%s/empty%zu", store->run_path, i) < 0)
-			return fail_oom(err);
-		r = mkdir_parents(path, 0755, err);
 		if (r < 0)
 			return r;
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

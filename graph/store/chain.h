@@ -25,6 +25,9 @@ int chain_add_lowers(struct store *store, const struct layer_list *layers,
 int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *plan,
 		    struct err *err);
 
+/* An empty directory to be a lower, the i-th; made where it is missing. *ret is the caller's. */
+int chain_empty_path(const struct store *store, size_t i, char **ret, struct err *err);
+
 /* Adds the empty directories that the kernel wants beneath a short chain. */
 int chain_pad(struct store *store, struct overlay_plan *plan, struct err *err);
 

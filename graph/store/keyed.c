@@ -4,28 +4,17 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver/base/clock.h"
 #include "driver/base/fd.h"
 #include "driver/base/json.h"
 #include "graph/store/db.h"
 
-#define LABELS_BYTES_MAX ((size_t)8 << 20)
-
 static const char *const kinds[] = {
 	[OVERLAID_SNAPSHOT_VIEW] = "view",
 	[OVERLAID_SNAPSHOT_ACTIVE] = "active",
 	[OVERLAID_SNAPSHOT_COMMITTED] = "committed",
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * CLOCK_SECOND_NS + now.tv_nsec;
-}
 
 /* ---- reading ---- */
 
@@ -149,7 +138,7 @@ static int find_parent(struct store *store, const char *scope, const char *name,
 static int insert(struct store *store, const struct keyed_spec *spec, const char *uid,
 		  int64_t parent, int64_t *ret_id, struct err *err)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_real_ns();
 	int r = db_run(
 		store->db, err,
 		"INSERT INTO keyed(scope, name, uid, kind, parent, chain_id, labels, created, updated)"
@@ -264,7 +253,7 @@ static bool has_label(const char *labels, const char *key, const char *value)
 	auto_json struct json *j = NULL;
 	const struct json *label;
 
-	if (json_parse(labels, strlen(labels), LABELS_BYTES_MAX, "labels", &j, NULL) < 0)
+	if (json_parse(labels, strlen(labels), KEYED_LABELS_BYTES_MAX, "labels", &j, NULL) < 0)
 		return false;
 	label = json_get_key(j, key);
 	return label && label->type == JSON_STRING && strcmp(label->string, value) == 0;
@@ -439,7 +428,7 @@ int keyed_commit(struct store *store, const char *key, const struct keyed_spec *
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
 	auto_keyed struct keyed k = { 0 }, parent = { 0 };
 	struct store_locks *locks;
-	int64_t now = now_ns();
+	int64_t now = clock_real_ns();
 	int r = commit_locks(store, &own, &locks, err);
 
 	if (r >= 0)
@@ -506,7 +495,7 @@ int keyed_remove(struct store *store, const char *scope, const char *name, struc
 int keyed_relabel(struct store *store, const struct keyed *k, const char *labels, struct err *err)
 {
 	int r = db_run(store->db, err, "UPDATE keyed SET labels = ?, updated = ? WHERE id = ?",
-		       "sii", labels, now_ns(), k->id);
+		       "sii", labels, clock_real_ns(), k->id);
 
 	if (r >= 0 && db_changes(store->db) == 0)
 		r = fail(err, -ENOENT, "snapshot \"%.300s\"", k->name);

@@ -38,6 +38,14 @@
 #include "graph/store/layer.h"
 #include "graph/store/store.h"
 
+#define KEYED_LABELS_BYTES_MAX ((size_t)8 << 20)
+
+/* By ?1, a number: 1 where snapshots/UID belongs to a row, of whichever kind of snapshot. */
+#define KEYED_DIR_ROW                                                      \
+	"SELECT 1 FROM snapshot WHERE uid = ?1"                            \
+	" UNION ALL SELECT 1 FROM keyed WHERE uid = ?1 AND kind <> 'view'" \
+	" AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE keyed = id)"
+
 struct keyed {
 	int64_t id;
 	int64_t parent; /* row; 0: none */

@@ -71,11 +71,20 @@ static int64_t implied_count(const struct buf *implied)
 	return count;
 }
 
+static int write_json(int dir_fd, const struct json *j, struct err *err)
+{
+	auto_buf struct buf text = { .max = 0 };
+	int r = json_print(j, 0, &text, err);
+
+	if (r >= 0 && buf_putc(&text, '\n') < 0)
+		r = buf_status(&text, err);
+	return r < 0 ? r : replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
+}
+
 int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
 {
 	auto_json struct json *j = json_new_object();
-	auto_buf struct buf text = { .max = 0 };
-	int r;
+	int r = 0;
 
 	j = json_set(j, "kind", json_new_string(layer_kind_name(f->kind)));
 	if (f->kind != LAYER_PATCH)
@@ -99,31 +108,21 @@ int layer_write_json(int dir_fd, const struct layer_facts *f, struct err *err)
 	j = json_set(j, "source", json_new_string(f->source));
 	j = json_set(j, "rootImplied", json_new_bool(f->applied->root_implied));
 	j = json_set(j, "implied", json_new_int(implied_count(&f->applied->implied)));
-	r = json_print(j, 0, &text, err);
-	if (r >= 0 && buf_putc(&text, '\n') < 0)
-		r = buf_status(&text, err);
-	if (r >= 0 && f->applied->implied.len)
+	if (f->applied->implied.len)
 		r = replace_file_at(dir_fd, "implied", f->applied->implied.data,
 				    f->applied->implied.len, 0, err);
-	if (r < 0)
-		return r;
-	return replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
+	return r < 0 ? r : write_json(dir_fd, j, err);
 }
 
 int layer_write_adopted_json(int dir_fd, const char *chain_id, struct err *err)
 {
 	auto_json struct json *j = json_new_object();
-	auto_buf struct buf text = { .max = 0 };
-	int r;
 
 	j = json_set(j, "kind", json_new_string(layer_kind_name(LAYER_BOUND)));
 	j = json_set(j, "adopted", json_new_bool(true));
 	j = json_set(j, "chainID", json_new_string(chain_id));
 	j = json_set(j, "created", json_new_int(time(NULL)));
-	r = json_print(j, 0, &text, err);
-	if (r >= 0 && buf_putc(&text, '\n') < 0)
-		r = buf_status(&text, err);
-	return r < 0 ? r : replace_file_at(dir_fd, "layer.json", text.data, text.len, 0, err);
+	return write_json(dir_fd, j, err);
 }
 
 /* As layers of schema 1 have them. */
@@ -254,7 +253,7 @@ int layers_count_adopted(struct store *store, struct err *err)
 {
 	auto_layer_list struct layer_list list = { 0 };
 	int r = layer_list_query(store, &list, err,
-				 "SELECT id, key FROM layer WHERE adopted AND inodes IS NULL AND ?",
+				 "SELECT id, key FROM layer WHERE adopted = ? AND inodes IS NULL",
 				 1);
 
 	for (size_t i = 0; r >= 0 && i < list.count; i++)
@@ -302,6 +301,23 @@ int layers_collect(struct store *store, const struct layer_list *candidates,
 			return r;
 	}
 	return 0;
+}
+
+int lease_make(struct store *store, const char *name, int64_t *ret_id, struct err *err)
+{
+	int r = db_run(store->db, err, "INSERT INTO lease(name, created) VALUES(?, ?)", "si", name,
+		       (int64_t)time(NULL));
+
+	if (r >= 0)
+		*ret_id = db_last_id(store->db);
+	return r;
+}
+
+int lease_hold(struct store *store, int64_t id, int64_t layer, struct err *err)
+{
+	return db_run(store->db, err,
+		      "INSERT INTO lease_layer(lease, layer) VALUES(?, ?) ON CONFLICT DO NOTHING",
+		      "ii", id, layer);
 }
 
 int lease_drop(struct store *store, int64_t id, struct layer_list *removed, struct err *err)

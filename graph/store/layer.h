@@ -110,6 +110,11 @@ int layers_count_adopted(struct store *store, struct err *err);
 int layers_collect(struct store *store, const struct layer_list *candidates,
 		   struct layer_list *removed, struct err *err);
 
+/* A lease of this name (a staging directory's), which holds nothing yet; and one more layer that it holds. In a
+ * transaction. */
+int lease_make(struct store *store, const char *name, int64_t *ret_id, struct err *err);
+int lease_hold(struct store *store, int64_t id, int64_t layer, struct err *err);
+
 /* Deletes a lease and the layers that only it held, as layers_collect does. In a transaction. */
 int lease_drop(struct store *store, int64_t id, struct layer_list *removed, struct err *err);
 

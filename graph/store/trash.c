@@ -7,6 +7,7 @@
 #include "driver/base/fd.h"
 #include "driver/tree.h"
 #include "graph/store/db.h"
+#include "graph/store/keyed.h"
 #include "graph/store/store.h"
 
 int trash_move(const struct store *store, int dirfd, const char *name, struct err *err)
@@ -64,9 +65,7 @@ static const struct {
 	  "SELECT 1 FROM layer WHERE key = 'sha256:' || ?" },
 	{ "blob", offsetof(struct store, blobs_fd),
 	  "SELECT 1 FROM blob WHERE stored AND digest = 'sha256:' || ?" },
-	{ "snapshot", offsetof(struct store, snapshots_fd),
-	  "SELECT 1 FROM snapshot WHERE uid = ?1 UNION ALL SELECT 1 FROM keyed WHERE uid = ?1"
-	  " AND NOT EXISTS(SELECT 1 FROM keyed_layer WHERE keyed = id)" },
+	{ "snapshot", offsetof(struct store, snapshots_fd), KEYED_DIR_ROW },
 };
 
 /* Invariant 4: rename after the rows are gone, under the object's lock, and only while no row is
