@@ -212,9 +212,14 @@ $(B)/libcmd.a: $(call cmd_objects,$(filter-out cmd/main.c,$(cmd_src))) $(B)/flag
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $(filter %.o,$^)
 
+# $(call wrapped,NAMES): calls of these go to the test's own __wrap_NAME.
+wrapped = $(patsubst %,-Wl$(comma)--wrap=%,$(1))
+$(B)/tests/unit/mount_test: wrap = $(call wrapped,sys_mount sys_umount)
+$(B)/tests/unit/quota_test: wrap = $(call wrapped,sys_quotactl_fd sys_quotactl ioctl probe_fs_name)
+
 $(unit_tests): %: %.o $(call objects,$(unit_shared_src) $(tool_shared_src)) $(B)/libcmd.a \
 		$(layers) $(B)/flags
-	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libcmd.a $(layers) \
+	$(call say,LINK)$(CC) $(ldflags) $(wrap) -o $@ $(filter %.o,$^) $(B)/libcmd.a $(layers) \
 		-lcmocka $(cmd_libs) $(libs)
 
 # The main() is libFuzzer's, or one that runs the inputs that are there.

@@ -21,7 +21,8 @@
 /* One way being tried. */
 struct attempt {
 	const struct overlay_plan *plan;
-	int target_fd;
+	int target_fd; /* -EBADF: attached nowhere */
+	int mount_fd;  /* out: the mount where that is so; owned */
 	bool lacking; /* out: it failed for the kernel does not know this way, or a filter hides it */
 	struct err *err;
 };
@@ -171,6 +172,12 @@ static int set_options(struct attempt *a, int fs_fd)
 			return context_failed(a, fs_fd, r, unknown_none,
 					      "fsconfig volatile (Linux 5.10)");
 	}
+	if (a->plan->context) {
+		r = sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "context", a->plan->context, 0);
+		if (r < 0)
+			return context_failed(a, fs_fd, r, unknown_none,
+					      "fsconfig context (SELinux, where it is on)");
+	}
 	return 0;
 }
 
@@ -182,6 +189,14 @@ static int set_dir_by_fd(int fs_fd, const char *key, int fd, const char *path)
 	return sys_fsconfig(fs_fd, FSCONFIG_SET_FD, key, NULL, fd);
 }
 
+static int set_dir_by_number(int fs_fd, const char *key, int fd, const char *path)
+{
+	char by_fd[sizeof(SELF_FD) + 16];
+
+	(void)snprintf(by_fd, sizeof(by_fd), "%s/%d", SELF_FD, fd);
+	return sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, by_fd, 0);
+}
+
 /*
  * By its own path, which then stands in the mount table, where that is sure to arrive as it is:
  * overlayfs unescapes backslashes in some of these values, and a relative path would depend on the
@@ -189,12 +204,8 @@ static int set_dir_by_fd(int fs_fd, const char *key, int fd, const char *path)
  */
 static int set_dir_by_name(int fs_fd, const char *key, int fd, const char *path)
 {
-	char by_fd[sizeof(SELF_FD) + 16];
-
-	if (path[0] != '/' || strlen(path) > FSCONFIG_STRING_MAX || strchr(path, '\\')) {
-		(void)snprintf(by_fd, sizeof(by_fd), "%s/%d", SELF_FD, fd);
-		path = by_fd;
-	}
+	if (path[0] != '/' || strlen(path) > FSCONFIG_STRING_MAX || strchr(path, '\\'))
+		return set_dir_by_number(fs_fd, key, fd, path);
 	return sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, path, 0);
 }
 
@@ -214,11 +225,15 @@ static int set_dir(struct attempt *a, int fs_fd, set_dir_fn *set, const char *ke
 static int set_layers(struct attempt *a, int fs_fd, set_dir_fn *set, const int *unknown_codes)
 {
 	const struct overlay_plan *plan = a->plan;
+	/* At its path there is the directory without the mapping. */
+	set_dir_fn *set_lower = plan->lowers_detached && set == set_dir_by_name ?
+					set_dir_by_number :
+					set;
 	int r = 0;
 
 	for (size_t i = 0; i < plan->lower_count && r == 0; i++)
-		r = set_dir(a, fs_fd, set, "lowerdir+", plan->lower_fds[i], plan->lower_paths[i],
-			    i == 0 ? unknown_codes : unknown_none);
+		r = set_dir(a, fs_fd, set_lower, "lowerdir+", plan->lower_fds[i],
+			    plan->lower_paths[i], i == 0 ? unknown_codes : unknown_none);
 	if (r == 0 && has_upper(plan))
 		r = set_dir(a, fs_fd, set, "upperdir", plan->upper_fd, plan->upper_path,
 			    unknown_none);
@@ -227,22 +242,19 @@ static int set_layers(struct attempt *a, int fs_fd, set_dir_fn *set, const int *
 	return r;
 }
 
-static int attach(struct attempt *a, int fs_fd)
+/* Attaches a mount on top of what is mounted at the target. */
+static int attach(struct attempt *a, int mount_fd)
 {
-	auto_close int mount_fd = sys_fsmount(fs_fd, read_only(a->plan) ? MOUNT_ATTR_RDONLY : 0);
-	int r;
+	int r = sys_move_mount(mount_fd, "", a->target_fd, "",
+			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 
-	if (mount_fd < 0)
-		return context_failed(a, fs_fd, mount_fd, unknown_none, "fsmount");
-	r = sys_move_mount(mount_fd, "", a->target_fd, "",
-			   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	if (r < 0)
-		return context_failed(a, fs_fd, r, unknown_none, "move_mount");
-	return 0;
+	/* A descriptor of no context: nobody wrote words. */
+	return r < 0 ? context_failed(a, -EBADF, r, unknown_none, "move_mount") : 0;
 }
 
-static int mount_by_context(struct attempt *a, set_dir_fn *set, const int *unknown_dir,
-			    const int *unknown_create)
+/* The mount, attached nowhere yet: a descriptor. */
+static int make_by_context(struct attempt *a, set_dir_fn *set, const int *unknown_dir,
+			   const int *unknown_create)
 {
 	auto_close int fs_fd = sys_fsopen("overlay");
 	int r;
@@ -260,19 +272,67 @@ static int mount_by_context(struct attempt *a, set_dir_fn *set, const int *unkno
 	r = sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 	if (r < 0)
 		return context_failed(a, fs_fd, r, unknown_create, "create the overlay");
-	return attach(a, fs_fd);
+	r = sys_fsmount(fs_fd, read_only(a->plan) ? MOUNT_ATTR_RDONLY : 0);
+	return r < 0 ? context_failed(a, fs_fd, r, unknown_none, "fsmount") : r;
+}
+
+static int place(struct attempt *a, int mount_fd)
+{
+	auto_close int owned = mount_fd;
+
+	if (owned < 0)
+		return owned;
+	if (a->target_fd >= 0)
+		return attach(a, owned);
+	a->mount_fd = take_fd(&owned);
+	return 0;
 }
 
 static int mount_by_fd(struct attempt *a)
 {
-	return mount_by_context(a, set_dir_by_fd, unknown_descriptor, unknown_none);
+	return place(a, make_by_context(a, set_dir_by_fd, unknown_descriptor, unknown_none));
+}
+
+/* Takes the uppermost `count` mounts off the target. */
+static void detach_lowers(const struct attempt *a, size_t count)
+{
+	char target[sizeof(SELF_FD) + 16];
+
+	(void)snprintf(target, sizeof(target), "%s/%d", SELF_FD, a->target_fd);
+	while (count--)
+		(void)sys_umount(target, MNT_DETACH);
+}
+
+/*
+ * Before Linux 6.15 the kernel takes no layer from a mount that is attached nowhere. They are stacked on
+ * the target while the overlay is made, which keeps copies of them. Ends with so many attached as
+ * *ret_count says, also on failure.
+ */
+static int attach_lowers(struct attempt *a, size_t *ret_count)
+{
+	int r = 0;
+
+	*ret_count = 0;
+	while (r == 0 && *ret_count < a->plan->lower_count) {
+		r = attach(a, a->plan->lower_fds[*ret_count]);
+		*ret_count += r == 0;
+	}
+	return r;
 }
 
 /* Before Linux 6.5 overlayfs keeps any parameter as it comes and looks at it only when the mount is
  * created. */
 static int mount_by_name(struct attempt *a)
 {
-	return mount_by_context(a, set_dir_by_name, unknown_einval, unknown_einval);
+	size_t attached = 0;
+	int r = 0;
+
+	if (a->plan->lowers_detached && a->target_fd >= 0)
+		r = attach_lowers(a, &attached);
+	if (r == 0)
+		r = make_by_context(a, set_dir_by_name, unknown_einval, unknown_einval);
+	detach_lowers(a, attached);
+	return place(a, r);
 }
 
 /* Is there this parameter? Asked only where all are visible, which is where the module is loaded. */
@@ -299,6 +359,9 @@ static int format_options(const struct overlay_plan *plan, struct buf *out, stru
 		(void)buf_puts(out, ",userxattr");
 	if (is_volatile(plan))
 		(void)buf_puts(out, ",volatile");
+	/* Its categories have commas between them. The kernel knows no escape, but quotes. */
+	if (plan->context)
+		(void)buf_printf(out, ",context=\"%s\"", plan->context);
 	if (buf_status(out, NULL) == -EFBIG)
 		return fail(
 			err, -E2BIG,
@@ -324,7 +387,8 @@ static int mount_with_options(struct attempt *a, const char *text)
 	if (r < 0)
 		return r;
 	(void)snprintf(target, sizeof(target), "%s/%d", SELF_FD, a->target_fd);
-	if (classic)
+	/* It leaves a context out, silently, where SELinux is off. */
+	if (classic && !a->plan->context)
 		return libmount_mount_overlay(source_of(a->plan), target, text, a->err);
 	/* A newer libmount would use fsconfig(2), which takes no value over FSCONFIG_STRING_MAX,
 	 * and may be hidden by a filter. */
@@ -393,45 +457,91 @@ const char *mount_way_name(enum mount_way way)
 	return ways[way].name;
 }
 
-/* Tries the ways from `first` to `last`. */
+static bool context_is_sane(const char *context)
+{
+	size_t len = strlen(context);
+
+	for (const char *c = context; *c; c++)
+		if ((unsigned char)*c <= ' ' || *c == 0x7f || *c == '"' || *c == '\\')
+			return false;
+	return len > 0 && len <= FSCONFIG_STRING_MAX;
+}
+
+static int check_plan(const struct overlay_plan *plan, struct err *err)
+{
+	if (overlay_plan_missing_lowers(plan))
+		return fail(err, -EINVAL, "%zu lower directories are not enough",
+			    plan->lower_count);
+	if (plan->context && !context_is_sane(plan->context))
+		return fail(err, -EINVAL, "\"%.300s\" is no SELinux context", plan->context);
+	return 0;
+}
+
+/* Tries the ways from `first` to `last`. a->lacking: the kernel has none of them. */
+static int try_ways(struct attempt *a, enum mount_way first, enum mount_way last,
+		    enum mount_way *ret_way)
+{
+	enum mount_way way = first;
+	int r;
+
+	for (;; way++) {
+		a->lacking = false;
+		r = ways[way].mount(a);
+		if (r == 0 || !a->lacking || way == last)
+			break;
+	}
+	if (r == 0 && ret_way)
+		*ret_way = way;
+	return r;
+}
+
 static int mount_by_ways(const struct overlay_plan *plan, const char *target, enum mount_way first,
 			 enum mount_way last, enum mount_way *ret_way, struct err *err)
 {
 	auto_close int target_fd = -EBADF;
 	struct attempt a = { .plan = plan, .err = err };
-	enum mount_way way = first;
-	int r;
+	int r = check_plan(plan, err);
 
-	if (overlay_plan_missing_lowers(plan))
-		return fail(err, -EINVAL,
-			    "mount an overlay on %s: %zu lower directories are not enough", target,
-			    plan->lower_count);
-	target_fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (target_fd < 0)
-		return fail(err, -errno, "mount point %s: %m", target);
-	a.target_fd = target_fd;
-	for (;; way++) {
-		a.lacking = false;
-		r = ways[way].mount(&a);
-		if (r == 0 || !a.lacking || way == last)
-			break;
+	if (r == 0) {
+		target_fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (target_fd < 0)
+			return fail(err, -errno, "mount point %s: %m", target);
+		a.target_fd = target_fd;
+		r = try_ways(&a, first, last, ret_way);
 	}
-	if (r < 0)
-		return err_prefix(err, r, "mount an overlay of %zu layers on %s", plan->lower_count,
-				  target);
-	if (ret_way)
-		*ret_way = way;
-	return 0;
+	if (r < 0 && a.lacking && plan->lowers_detached)
+		r = fail(err, -ENOSYS,
+			 "layers with mapped ids need the mount API of Linux 6.5 or later");
+	return r < 0 ? err_prefix(err, r, "mount an overlay of %zu layers on %s", plan->lower_count,
+				  target) :
+		       0;
 }
 
 int mount_overlay(const struct overlay_plan *plan, const char *target, enum mount_way *ret_way,
 		  struct err *err)
 {
-	return mount_by_ways(plan, target, 0, MOUNT_WAYS - 1, ret_way, err);
+	enum mount_way last = plan->lowers_detached ? MOUNT_BY_NAME : MOUNT_WAYS - 1;
+
+	return mount_by_ways(plan, target, 0, last, ret_way, err);
 }
 
 int mount_overlay_by(enum mount_way way, const struct overlay_plan *plan, const char *target,
 		     struct err *err)
 {
 	return mount_by_ways(plan, target, way, way, NULL, err);
+}
+
+int mount_overlay_detached(const struct overlay_plan *plan, struct err *err)
+{
+	struct attempt a = { .plan = plan, .target_fd = -EBADF, .mount_fd = -EBADF, .err = err };
+	int r = check_plan(plan, err);
+
+	if (r == 0)
+		r = try_ways(&a, MOUNT_BY_FD, MOUNT_BY_NAME, NULL);
+	if (r < 0 && a.lacking)
+		r = fail(err, -ENOSYS,
+			 "an overlay that is attached nowhere needs Linux %s or later (or a filter hides fsopen)",
+			 plan->lowers_detached ? "6.15" : "6.5");
+	return r < 0 ? err_prefix(err, r, "mount an overlay of %zu layers", plan->lower_count) :
+		       a.mount_fd;
 }

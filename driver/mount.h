@@ -13,6 +13,9 @@
  *				/proc/self/fd (the calling thread's own working directory),
  *				one page in all
  *
+ * Layers that are attached nowhere (plan->lowers_detached) go by descriptor (from Linux 6.15 on), else by
+ * name while they are stacked on the target for a moment.
+ *
  * The next way is tried only where the error says that the kernel lacks this one; else the error
  * stands, with the kernel's own words from the fs context's log. The kernel's mount table is the
  * truth about mounts (graph/store/store.h, invariant 6); it is read with libmount.
@@ -43,6 +46,29 @@ int mount_overlay(const struct overlay_plan *plan, const char *target, enum moun
 /* One way only, no fallback: for probe and tests. */
 int mount_overlay_by(enum mount_way way, const struct overlay_plan *plan, const char *target,
 		     struct err *err);
+
+/*
+ * The mount, attached nowhere: an O_PATH descriptor of its root, for openat(2) and the like; the mount goes
+ * with it (and with what was opened through it). -ENOSYS with words where the kernel has neither of the
+ * ways with fsmount(2).
+ */
+int mount_overlay_detached(const struct overlay_plan *plan, struct err *err);
+
+/*
+ * The directory `tree_fd` (O_PATH will do; of this mount namespace) appears on the existing directory
+ * `target` (whose last component may not be a symlink) too, without what is mounted within it. Other
+ * mount flags are those it has where it was opened.
+ */
+int mount_bind(int tree_fd, const char *target, bool read_only, struct err *err);
+
+/*
+ * Nothing is mounted at exactly `target` any more: each mount that was stacked there is taken off lazily,
+ * with what was mounted within; who uses it may go on. Then the mount point is removed, which makes the
+ * kernel drop copies of the mounts in other namespaces. No mount there, or no directory, is fine. No
+ * symlink as last component is followed: -ENOTDIR. -ENOTEMPTY: the directory beneath has something in it,
+ * and stays.
+ */
+int mount_detach(const char *target, struct err *err);
 
 /* 1: something is mounted at exactly this directory in this mount namespace; 0: no, or no such
  * directory; -errno. One statx(2). */

@@ -2,7 +2,11 @@
 #include "driver/overlay.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <string.h>
+
+#include "driver/base/fd.h"
+#include "driver/tree.h"
 
 #define LOWERS_FIRST_CAPACITY 16 /* most images have fewer layers; a power of two, see grow() */
 
@@ -21,6 +25,7 @@ void overlay_plan_release(struct overlay_plan *plan)
 	auto_free_fn(&plan->upper_path);
 	auto_free_fn(&plan->work_path);
 	auto_free_fn(&plan->source);
+	auto_free_fn(&plan->context);
 	*plan = empty;
 }
 
@@ -112,6 +117,29 @@ size_t overlay_plan_missing_lowers(const struct overlay_plan *plan)
 	size_t wanted = plan->upper_fd >= 0 ? 1 : 2;
 
 	return plan->lower_count < wanted ? wanted - plan->lower_count : 0;
+}
+
+struct removal {
+	int dirfd;
+	struct err *err;
+};
+
+static int remove_name(void *arg, const char *name)
+{
+	struct removal *removal = arg;
+
+	return tree_remove_at(removal->dirfd, name, removal->err);
+}
+
+int overlay_reset_work(int work_parent_fd, const char *name, struct err *err)
+{
+	auto_close int fd = openat(work_parent_fd, name,
+				   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct removal removal = { .dirfd = fd, .err = err };
+	int r = fd < 0 ? fail(err, -errno, "open it: %m") :
+			 foreach_name(fd, remove_name, &removal, err);
+
+	return r < 0 ? err_prefix(err, r, "empty the work directory %s", name) : 0;
 }
 
 int overlay_check_lowers(size_t lowers, const char *what, struct err *err)

@@ -39,7 +39,14 @@ struct overlay_plan {
 	size_t lower_count;
 	int upper_fd, work_fd; /* owned; -EBADF: none, and then the mount is read-only */
 	char *upper_path, *work_path;
-	char *source; /* what the mount table shows as its source; owned; NULL: "overlay" */
+	char *source;  /* what the mount table shows as its source; owned; NULL: "overlay" */
+	char *context; /* SELinux context of all files in it; owned; NULL: none */
+	/*
+	 * The lowers are mounts that are attached nowhere (driver/idmap.h); their paths are words alone, and
+	 * there is no option string that names them. The plan is good for one try only: before Linux 6.15
+	 * they are spent by it.
+	 */
+	bool lowers_detached;
 	unsigned int flags;
 	enum overlay_xattrs xattrs;
 };
@@ -61,6 +68,14 @@ int overlay_plan_set_upper(struct overlay_plan *plan, int upper_fd, const char *
 
 /* Lowers that must still be added before the kernel takes the plan: 0, 1 or 2. */
 size_t overlay_plan_missing_lowers(const struct overlay_plan *plan);
+
+/*
+ * Empties the work directory work_parent_fd/name, itself left as it is, so that an upper that was
+ * mounted OVERLAY_VOLATILE can be mounted again, which the kernel refuses else (it leaves
+ * work/incompat/volatile). For the caller to know that what was written is all there: it has not crashed
+ * since. Must not be mounted. -ENOENT, ...
+ */
+int overlay_reset_work(int work_parent_fd, const char *name, struct err *err);
 
 /* -E2BIG with words where `lowers` distinct layers cannot be stacked. `what` names the image. Ask
  * before anything is extracted. */

@@ -947,6 +947,393 @@ static void a_thread_alone_holds_a_mount(void **state)
 	expect_held(enter_by_thread, "merged/sub");
 }
 
+/* ---- a context ---- */
+
+static struct mount_options {
+	bool note;
+	char text[4096];
+} options_given;
+
+int __real_sys_mount(const char *source, const char *target, const char *fs_name,
+		     unsigned long flags, const void *data);
+int __wrap_sys_mount(const char *source, const char *target, const char *fs_name,
+		     unsigned long flags, const void *data);
+
+/* Stands for mount(2) where a test wants to see what it would be given. */
+int __wrap_sys_mount(const char *source, const char *target, const char *fs_name,
+		     unsigned long flags, const void *data)
+{
+	if (!options_given.note)
+		return __real_sys_mount(source, target, fs_name, flags, data);
+	(void)snprintf(options_given.text, sizeof(options_given.text), "%s", (const char *)data);
+	return 0;
+}
+
+#define CONTEXT "system_u:object_r:container_file_t:s0:c1,c2"
+
+static int mount_with_context(enum mount_way way, const char *context, struct err *err)
+{
+	auto_overlay_plan struct overlay_plan plan = OVERLAY_PLAN_INIT;
+
+	add_lower(&plan, "lower");
+	set_upper(&plan, "upper", "work");
+	plan.context = strdup(context);
+	put_dir("merged");
+	return mount_overlay_by(way, &plan, merged(), err);
+}
+
+/* The kernel takes a comma for the next option, unless it stands in quotes. */
+static void a_context_is_quoted_among_options(void **state)
+{
+	struct err err = { 0 };
+
+	needs_root();
+	options_given.note = true;
+	assert_ok(mount_with_context(MOUNT_BY_OPTIONS, CONTEXT, &err), err);
+	options_given.note = false;
+	assert_non_null(strstr(options_given.text, ",context=\"" CONTEXT "\""));
+	assert_ptr_equal(strstr(options_given.text, "lowerdir="), options_given.text);
+}
+
+/* Where SELinux is off it is refused, in each way: by name, and not for a part of it. */
+static void a_context_reaches_the_kernel(void **state)
+{
+	struct err err = { 0 };
+	int r;
+
+	needs_root();
+	for (enum mount_way way = 0; way < MOUNT_WAYS; way++) {
+		r = mount_with_context(way, CONTEXT, &err);
+		if (access("/sys/fs/selinux/enforce", F_OK) == 0) {
+			assert_ok(r, err);
+			assert_ok(mount_unmount(merged(), &err), err);
+			continue;
+		}
+		assert_int_equal(r, -EINVAL);
+		if (way != MOUNT_BY_OPTIONS)
+			assert_says(err, "context");
+		assert_int_equal(mount_is_mounted(merged(), NULL), 0);
+	}
+}
+
+static void what_is_no_context_is_refused(void **state)
+{
+	static const char *const bad[] = { "", "a\"b", "a b", "a\\b", "a\nb" };
+	struct err err = { 0 };
+	char long_one[300];
+
+	needs_root();
+	memset(long_one, 'c', sizeof(long_one));
+	long_one[256] = 0;
+	assert_int_equal(mount_with_context(MOUNT_BY_FD, long_one, &err), -EINVAL);
+	assert_says(err, "no SELinux context");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		auto_overlay_plan struct overlay_plan plan = OVERLAY_PLAN_INIT;
+
+		add_lower(&plan, "a");
+		add_lower(&plan, "b");
+		plan.context = strdup(bad[i]);
+		assert_int_equal(mount_overlay(&plan, merged(), NULL, &err), -EINVAL);
+		assert_says(err, "no SELinux context");
+		assert_int_equal(mount_overlay_detached(&plan, &err), -EINVAL);
+	}
+}
+
+/* ---- attached nowhere ---- */
+
+static int call_detached(void *arg)
+{
+	struct mount_call *call = arg;
+
+	return mount_overlay_detached(call->plan, &call->err);
+}
+
+static void expect_detached(const char *const *rules, size_t count)
+{
+	auto_overlay_plan struct overlay_plan plan = OVERLAY_PLAN_INIT;
+	struct mount_call call = { .plan = &plan };
+	auto_buf struct buf text = { .max = 4096 };
+	auto_close int fd = -EBADF;
+	struct seen seen = { 0 };
+
+	needs_root();
+	put_file("upper/both", "upper");
+	put_file("lower/both", "lower");
+	put_file("lower/only", "lower");
+	add_lower(&plan, "lower");
+	set_upper(&plan, "upper", "work");
+	fd = under_deny(rules, count, call_detached, &call);
+	assert_ok(fd, call.err);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(mount_foreach_below(sandbox_root(), note, &seen, NULL), 0);
+	assert_string_equal(buf_text(&seen.text), "");
+	assert_int_equal(read_file_at(fd, "both", &text, NULL), 0);
+	assert_int_equal(read_file_at(fd, "only", &text, NULL), 0);
+	assert_string_equal(buf_text(&text), "upperlower");
+	/* It has gone with its descriptor, else the kernel would call upper and work in use. */
+	assert_int_equal(close(take_fd(&fd)), 0);
+	put_dir("merged");
+	assert_ok(mount_overlay(&plan, merged(), NULL, &call.err), call.err);
+}
+
+static void an_overlay_can_be_attached_nowhere(void **state)
+{
+	expect_detached(NULL, 0);
+}
+
+static void an_overlay_attached_nowhere_is_made_by_name_too(void **state)
+{
+	static const char *const rules[] = { "fsconfig:1=5:EINVAL" };
+
+	expect_detached(rules, 1);
+}
+
+static void without_fsmount_no_overlay_is_attached_nowhere(void **state)
+{
+	static const char *const none[] = { "fsopen" };
+	static const char *const filtered[] = { "fsmount:EPERM" };
+	static const char *const refused[] = { "fsopen:ENODEV" };
+	auto_overlay_plan struct overlay_plan plan = OVERLAY_PLAN_INIT;
+	struct mount_call call = { .plan = &plan };
+
+	needs_root();
+	add_lower(&plan, "a");
+	add_lower(&plan, "b");
+	assert_int_equal(under_deny(none, 1, call_detached, &call), -ENOSYS);
+	assert_says(call.err, "Linux 6.5");
+	assert_int_equal(under_deny(filtered, 1, call_detached, &call), -ENOSYS);
+	assert_int_equal(under_deny(refused, 1, call_detached, &call), -ENODEV);
+	assert_says(call.err, "modprobe overlay");
+}
+
+/* ---- binding ---- */
+
+struct bind_call {
+	int tree_fd;
+	bool read_only;
+	struct err err;
+};
+
+static int call_bind(void *arg)
+{
+	struct bind_call *call = arg;
+
+	return mount_bind(call->tree_fd, merged(), call->read_only, &call->err);
+}
+
+static void expect_bound(const char *const *rules, size_t count, bool read_only)
+{
+	auto_close int tree_fd = -EBADF;
+	struct bind_call call = { .read_only = read_only };
+
+	needs_root();
+	put_file("tree/file", "text");
+	put_dir("merged");
+	tree_fd = open_dir("tree", O_PATH);
+	call.tree_fd = tree_fd;
+	assert_ok(under_deny(rules, count, call_bind, &call), call.err);
+	assert_int_equal(mount_is_mounted(merged(), NULL), 1);
+	assert_contents("merged/file", "text");
+	assert_int_equal(access("merged/file", W_OK), read_only ? -1 : 0);
+	if (read_only)
+		assert_int_equal(errno, EROFS);
+	put_file("tree/file2", "the tree itself stays writable");
+	assert_contents("merged/file2", "the tree itself stays writable");
+	assert_int_equal(mount_unmount(merged(), NULL), 0);
+	assert_int_equal(mount_is_mounted(merged(), NULL), 0);
+}
+
+static void a_directory_appears_in_a_second_place(void **state)
+{
+	static const char *const old[] = { "open_tree", "mount_setattr", "move_mount" };
+	static const char *const middle[] = { "mount_setattr" };
+	static const char *const filtered[] = { "open_tree:EPERM" };
+
+	for (int read_only = 0; read_only < 2; read_only++) {
+		expect_bound(NULL, 0, read_only);
+		expect_bound(old, ARRAY_LEN(old), read_only);
+		expect_bound(middle, ARRAY_LEN(middle), read_only);
+		expect_bound(filtered, ARRAY_LEN(filtered), read_only);
+	}
+}
+
+/* What the store's filesystem forbids stays forbidden. */
+static void binding_read_only_keeps_the_other_flags(void **state)
+{
+	static const char *const rules[] = { "open_tree" };
+	auto_buf struct buf line = { .max = 65536 };
+	struct bind_call call = { .read_only = true };
+
+	needs_root();
+	put_dir("tree");
+	put_dir("merged");
+	assert_int_equal(sys_mount("none", sandbox_path("tree"), "tmpfs",
+				   MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, NULL),
+			 0);
+	call.tree_fd = open_dir("tree", O_RDONLY);
+	assert_ok(under_deny(rules, 1, call_bind, &call), call.err);
+	(void)close(call.tree_fd);
+	read_mount_line(&line);
+	assert_non_null(strstr(buf_text(&line), " ro,nosuid,nodev,noexec,noatime "));
+}
+
+static void a_failed_binding_leaves_nothing(void **state)
+{
+	static const char *const rules[] = { "open_tree", "mount:3=4129:EIO" };
+	struct bind_call call = { .read_only = true };
+	struct err err = { 0 };
+
+	needs_root();
+	put_dir("tree");
+	put_dir("merged");
+	call.tree_fd = open_dir("tree", O_RDONLY);
+	assert_int_equal(symlink("merged", "link"), 0);
+	assert_int_equal(mount_bind(call.tree_fd, sandbox_path("link"), true, &err), -ENOTDIR);
+	assert_int_equal(mount_bind(call.tree_fd, sandbox_path("missing"), true, &err), -ENOENT);
+	assert_says(err, "missing");
+	assert_int_equal(under_deny(rules, 2, call_bind, &call), -EIO);
+	(void)close(call.tree_fd);
+	assert_int_equal(mount_is_mounted(merged(), NULL), 0);
+}
+
+/* ---- mount points that go ---- */
+
+static void all_that_is_stacked_is_detached(void **state)
+{
+	struct err err = { 0 };
+	int fd;
+
+	needs_root();
+	put_file("plain-a/file", "text");
+	mount_plain("merged");
+	mount_plain("merged/sub");
+	mount_plain("merged");
+	fd = open("merged/file", O_RDONLY | O_CLOEXEC); /* who uses it is no obstacle */
+	assert_true(fd >= 0);
+	mount_plain("merged");
+	assert_ok(mount_detach(merged(), &err), err);
+	assert_false(exists("merged"));
+	(void)close(fd);
+	assert_ok(mount_detach(merged(), &err), err);
+}
+
+static void detaching_what_is_not_mounted_removes_the_directory(void **state)
+{
+	struct err err = { 0 };
+
+	needs_root();
+	put_dir("merged");
+	assert_ok(mount_detach(merged(), &err), err);
+	assert_false(exists("merged"));
+	assert_ok(mount_detach(sandbox_path("missing/below"), &err), err);
+	put_file("merged/file", "kept");
+	assert_int_equal(mount_detach(merged(), &err), -ENOTEMPTY);
+	assert_says(err, merged());
+	assert_contents("merged/file", "kept");
+}
+
+static void detaching_follows_no_symlink(void **state)
+{
+	struct err err = { 0 };
+
+	needs_root();
+	mount_plain("merged");
+	assert_int_equal(symlink("merged", "link"), 0);
+	assert_int_equal(mount_detach(sandbox_path("link"), &err), -ENOTDIR);
+	assert_true(exists("link"));
+	assert_int_equal(mount_is_mounted(merged(), NULL), 1);
+}
+
+static bool umount_does_nothing;
+int __real_sys_umount(const char *target, int flags);
+int __wrap_sys_umount(const char *target, int flags);
+
+int __wrap_sys_umount(const char *target, int flags)
+{
+	return umount_does_nothing ? 0 : __real_sys_umount(target, flags);
+}
+
+static void detaching_comes_to_an_end(void **state)
+{
+	struct err err = { 0 };
+
+	needs_root();
+	mount_plain("merged");
+	umount_does_nothing = true;
+	assert_int_equal(mount_detach(merged(), &err), -EBUSY);
+	umount_does_nothing = false;
+	assert_says(err, merged());
+	assert_int_equal(mount_is_mounted(merged(), NULL), 1);
+}
+
+/* A copy in a namespace that was made meanwhile ends too: the upper is free for another mount. */
+static void copies_in_other_namespaces_go_with_the_mount_point(void **state)
+{
+	auto_buf struct buf table = { .max = 1 << 20 };
+	struct child child;
+	struct err err = { 0 };
+	char path[64];
+
+	needs_root();
+	mount_plain("merged");
+	child = start_child(own_namespace, NULL);
+	(void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)child.pid);
+	assert_int_equal(read_file_at(AT_FDCWD, path, &table, NULL), 0);
+	assert_non_null(strstr(buf_text(&table), merged()));
+	assert_ok(mount_detach(merged(), &err), err);
+	buf_reset(&table);
+	assert_int_equal(read_file_at(AT_FDCWD, path, &table, NULL), 0);
+	end_child(&child);
+	assert_null(strstr(buf_text(&table), merged()));
+}
+
+/* ---- used volatile before ---- */
+
+static int mount_volatile(struct err *err)
+{
+	auto_overlay_plan struct overlay_plan plan = OVERLAY_PLAN_INIT;
+
+	add_lower(&plan, "lower");
+	set_upper(&plan, "upper", "work");
+	plan.flags = OVERLAY_VOLATILE;
+	put_dir("merged");
+	return mount_overlay(&plan, merged(), NULL, err);
+}
+
+static void an_emptied_work_directory_serves_again(void **state)
+{
+	struct err err = { 0 };
+	struct stat before, after;
+	int root_fd;
+
+	needs_root();
+	put_dir("work");
+	assert_int_equal(chmod("work", 0711), 0);
+	assert_int_equal(chown("work", 12, 34), 0);
+	assert_int_equal(stat("work", &before), 0);
+	assert_ok(mount_volatile(&err), err);
+	put_file("merged/file", "text");
+	assert_ok(mount_unmount(merged(), &err), err);
+	assert_int_equal(mount_volatile(&err), -EINVAL);
+	root_fd = open_dir(".", O_RDONLY);
+	assert_ok(overlay_reset_work(root_fd, "work", &err), err);
+	assert_int_equal(stat("work", &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
+	assert_int_equal(after.st_mode, before.st_mode);
+	assert_int_equal(after.st_uid, 12);
+	assert_int_equal(after.st_gid, 34);
+	assert_false(exists("work/work"));
+	assert_ok(mount_volatile(&err), err);
+	assert_contents("merged/file", "text");
+	assert_int_equal(overlay_reset_work(root_fd, "missing", &err), -ENOENT);
+	assert_says(err, "missing");
+	put_file("elsewhere/file", "kept");
+	assert_int_equal(symlink("elsewhere", "link"), 0);
+	assert_true(overlay_reset_work(root_fd, "link", &err) < 0);
+	assert_contents("elsewhere/file", "kept");
+	(void)close(root_fd);
+}
+
 /* ---- words ---- */
 
 static void each_way_has_a_name(void **state)
@@ -1027,6 +1414,21 @@ int main(void)
 		sandbox_test(unmounting_follows_no_symlink),
 		sandbox_test(a_namespace_lives_as_long_as_a_process_in_it),
 		sandbox_test(a_thread_alone_keeps_a_namespace_alive),
+		sandbox_test(a_context_is_quoted_among_options),
+		sandbox_test(a_context_reaches_the_kernel),
+		sandbox_test(what_is_no_context_is_refused),
+		sandbox_test(an_overlay_can_be_attached_nowhere),
+		sandbox_test(an_overlay_attached_nowhere_is_made_by_name_too),
+		sandbox_test(without_fsmount_no_overlay_is_attached_nowhere),
+		sandbox_test(a_directory_appears_in_a_second_place),
+		sandbox_test(binding_read_only_keeps_the_other_flags),
+		sandbox_test(a_failed_binding_leaves_nothing),
+		sandbox_test(all_that_is_stacked_is_detached),
+		sandbox_test(detaching_what_is_not_mounted_removes_the_directory),
+		sandbox_test(detaching_follows_no_symlink),
+		sandbox_test(detaching_comes_to_an_end),
+		sandbox_test(copies_in_other_namespaces_go_with_the_mount_point),
+		sandbox_test(an_emptied_work_directory_serves_again),
 		cmocka_unit_test(each_way_has_a_name),
 		cmocka_unit_test(deny_rules_are_read),
 	};
