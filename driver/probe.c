@@ -28,7 +28,7 @@
 #define XATTR_TRUSTED "trusted.overlaid.probe"
 #define XATTR_USER    "user.overlaid.probe"
 
-static void name_backing_fs(int dirfd, char out[16])
+void probe_fs_name(int dirfd, char out[PROBE_FS_NAME])
 {
 	static const struct {
 		uint32_t magic;
@@ -47,10 +47,10 @@ static void name_backing_fs(int dirfd, char out[16])
 	if (fstatfs(dirfd, &st) < 0)
 		return;
 	magic = (uint32_t)st.f_type;
-	(void)snprintf(out, 16, "0x%x", magic);
+	(void)snprintf(out, PROBE_FS_NAME, "0x%x", magic);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (names[i].magic == magic)
-			(void)snprintf(out, 16, "%s", names[i].name);
+			(void)snprintf(out, PROBE_FS_NAME, "%s", names[i].name);
 }
 
 /* 1: it can be written, 0: not here, -errno: the question could not be asked. */
@@ -118,7 +118,7 @@ static bool has_openat2(int dirfd)
 /* What needs no mount. Leaves files behind in `fd`. */
 static void probe_directory(int fd, struct probe *p)
 {
-	name_backing_fs(fd, p->backing_fs);
+	probe_fs_name(fd, p->backing_fs);
 	p->xattr = probe_xattrs(fd, &p->xattrs, NULL) == 0;
 	p->whiteout = whiteout_create(fd, "whiteout", NULL) == 0;
 	p->reflink = can_reflink(fd);

@@ -12,10 +12,12 @@
 #include "driver/mount.h"
 #include "driver/whiteout.h"
 
+#define PROBE_FS_NAME 16
+
 struct probe {
-	char kernel[65];       /* uname release */
-	char backing_fs[16];   /* "ext4", "xfs", "btrfs", "tmpfs", "overlay", or "0x<magic>" */
-	bool overlay;	       /* an overlay could be mounted in some way */
+	char kernel[65];		/* uname release */
+	char backing_fs[PROBE_FS_NAME]; /* "ext4", "xfs", "btrfs", "tmpfs", "overlay", or "0x<magic>" */
+	bool overlay;			/* an overlay could be mounted in some way */
 	bool ways[MOUNT_WAYS]; /* each tried with a whole mount of two lowers, upper and work */
 	bool d_type; /* the backing filesystem tells types in readdir: overlayfs wants it of an
 			upper */
@@ -31,6 +33,9 @@ struct probe {
  * removes again; mounts are made in a private mount namespace of a thread, so none is left however
  * it ends. Who may not mount learns that all ways are false, without an error. */
 int probe_run(const char *dir, struct probe *ret, struct err *err);
+
+/* The type of the filesystem, in words as above; unchanged where it can't be asked. */
+void probe_fs_name(int dirfd, char out[PROBE_FS_NAME]);
 
 /* Only the cheap question that applying a layer must ask: which xattrs can be written in the
  * directory. */

@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SYS_quotactl_fd /* Linux 5.14; one number for all */
+#define SYS_quotactl_fd 443
+#endif
 #ifndef SYS_fchmodat2 /* Linux 6.6; one number for all */
 #define SYS_fchmodat2 452
 #endif
@@ -100,6 +104,23 @@ bool sys_is_missing(int code)
 int sys_own_fs(void)
 {
 	return result(unshare(CLONE_FS));
+}
+
+pid_t sys_fork_userns(void)
+{
+	struct clone_args args = { .flags = CLONE_NEWUSER }; /* exit_signal 0: none */
+
+	return result(syscall(SYS_clone3, &args, sizeof(args)));
+}
+
+int sys_quotactl_fd(int fd, unsigned int cmd, uint32_t id, void *addr)
+{
+	return result(syscall(SYS_quotactl_fd, fd, cmd, id, addr));
+}
+
+int sys_quotactl(const char *special, unsigned int cmd, uint32_t id, void *addr)
+{
+	return result(syscall(SYS_quotactl, cmd, special, id, addr));
 }
 
 int sys_pidfd_open(pid_t pid)

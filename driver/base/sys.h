@@ -51,6 +51,19 @@ bool sys_is_missing(int code);
  * -errno. */
 int sys_own_fs(void);
 
+/*
+ * fork(2) into a new user namespace, by clone3(2) (Linux 5.3), without the signal to the parent when the child ends: wait for it with
+ * __WALL. In the child of a process with threads only what signal handlers may do. 0 in the child.
+ */
+pid_t sys_fork_userns(void);
+
+/*
+ * quotactl_fd(2) (Linux 5.14) for the filesystem that `fd` is on, quotactl(2) for that of the block device
+ * `special`. `cmd` is QCMD(), of <linux/quota.h>.
+ */
+int sys_quotactl_fd(int fd, unsigned int cmd, uint32_t id, void *addr);
+int sys_quotactl(const char *special, unsigned int cmd, uint32_t id, void *addr);
+
 /* setns(2)/unshare(2) for namespaces are libc's and are called directly. pidfd_open(2): descriptor
  * or -errno. */
 int sys_pidfd_open(pid_t pid);

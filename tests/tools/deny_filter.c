@@ -29,6 +29,7 @@ struct name {
 static const struct name syscalls[] = {
 	{ "capset", SYS_capset },
 	{ "chroot", SYS_chroot },
+	{ "clone3", SYS_clone3 },
 	{ "close_range", SYS_close_range },
 	{ "copy_file_range", SYS_copy_file_range },
 	{ "fchmodat", SYS_fchmodat },
