@@ -242,10 +242,10 @@ static int explain_refusal(int tree_fd, int code, struct err *err)
 	if (code != -EINVAL && code != -EOPNOTSUPP)
 		return fail(err, code, "map the ids of a mount: %m");
 	probe_fs_name(tree_fd, fs_name);
-	return fail(
-		err, -EOPNOTSUPP,
-		"this kernel maps no ids on a filesystem of type %s; ext4, xfs and btrfs can, and tmpfs from Linux 6.3 on",
-		fs_name);
+	return fail(err, -EOPNOTSUPP,
+		    "this kernel maps no ids on a filesystem of type %s;"
+		    " ext4, xfs and btrfs can, and tmpfs from Linux 6.3 on",
+		    fs_name);
 }
 
 int idmap_clone(int tree_fd, int userns_fd, struct err *err)

@@ -52,8 +52,9 @@ bool sys_is_missing(int code);
 int sys_own_fs(void);
 
 /*
- * fork(2) into a new user namespace, by clone3(2) (Linux 5.3), without the signal to the parent when the child ends: wait for it with
- * __WALL. In the child of a process with threads only what signal handlers may do. 0 in the child.
+ * fork(2) into a new user namespace, by clone3(2) (Linux 5.3), without the signal to the parent when the
+ * child ends: wait for it with __WALL. In the child of a process with threads only what signal handlers
+ * may do. 0 in the child.
  */
 pid_t sys_fork_userns(void);
 
