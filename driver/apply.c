@@ -279,6 +279,10 @@ static int apply_entry(struct applier *a, struct err *err)
 
 	if (r < 0)
 		return r;
+	if (a->entry->uid > a->result.max_uid)
+		a->result.max_uid = a->entry->uid;
+	if (a->entry->gid > a->result.max_gid)
+		a->result.max_gid = a->entry->gid;
 	kind = whiteout_parse(a->name.last, &hidden);
 	if (a->name.skip || kind == WHITEOUT_SKIP)
 		return 0;
@@ -301,7 +305,7 @@ static int or_needs_parent(const struct applier *a, int r)
 {
 	bool may = r == -ENOTDIR || r == -ELOOP;
 
-	return may && a->dirs.passed ? APPLY_NEEDS_PARENT : r;
+	return may && a->dirs.passed && !a->options->parent ? APPLY_NEEDS_PARENT : r;
 }
 
 static int apply_entries(struct applier *a, struct err *err)
@@ -349,6 +353,7 @@ static int applier_init(struct applier *a, tar_read *read, void *arg, int root_f
 	tar_options.sparse_pieces = a->limits.sparse_pieces;
 	apply_pipe_init(&a->pipe, a->options->threads);
 	r = apply_dirs_init(&a->dirs, root_fd, a->options->parent, &a->limits, err);
+	a->dirs.lone = a->options->lone;
 	if (r == 0)
 		r = apply_stream_init(&a->stream, &a->pipe, read, arg, a->options, &a->limits, err);
 	if (r == 0)

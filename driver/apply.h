@@ -36,6 +36,8 @@
  *  - a hard link to a file of theirs: the file is copied into this layer by its own name, with all its
  *    metadata, and linked; a whiteout of that name that follows takes the copy away; -ENOENT where the
  *    target is nowhere.
+ * A layer of which none of this was true (apply_result.bound) came out as it would have alone. With `lone` a
+ * directory without an entry takes nothing from theirs but in a layer that is bound by something else.
  *
  * Refused with -EBADMSG: "/" as anything but a directory, ".." as last component, whiteouts of
  * nothing, whiteout names inside a path (in aufs's .wh..wh.* directories: skipped).
@@ -88,6 +90,7 @@ struct apply_options {
 	enum overlay_xattrs xattrs;
 	struct stack
 		*parent; /* the layers beneath, to bind this one to; NULL: it is to stand alone */
+	bool lone; /* with a parent: it may be needed, and is not to be used where it is not */
 	struct apply_limits limits;
 	struct contents_writer *contents; /* NULL, or told all that is made; finishing it is the
 					   * caller's */
@@ -108,6 +111,8 @@ struct apply_result {
 	uint64_t disk_bytes; /* what du(1) says of the tree now; writing it back may add to that */
 	uint64_t entries;    /* in the tar */
 	uint64_t dropped_xattrs;
+	uint32_t max_uid, max_gid; /* of its entries */
+	bool bound; /* something of the parent's is in it */
 	bool root_implied;  /* the tar says nothing of the root: it is root:root 0755 with time 0 */
 	struct buf implied; /* paths of directories of which the layer says nothing, so that those
 			     * beneath say what they are: without a leading slash, resolved, each

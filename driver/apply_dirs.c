@@ -352,13 +352,13 @@ static int pass_missing(struct way *way, const char *name, struct err *err)
 		return r;
 	if (!d->parent || found.type != STACK_OTHER || !S_ISLNK(found.st.st_mode)) {
 		r = make_implied(way, name, false, err);
-		if (r == 0 && !d->parent && !is_cut_off(way->at.dir))
+		if (r == 0 && !is_cut_off(way->at.dir))
 			way->at.dir->passed = d->passed = true;
 		if (r == 0)
 			apply_lend(way->at.dir, d->to_lend);
 		return r;
 	}
-	d->followed = true;
+	d->followed = d->bound = true;
 	r = stack_read_link(d->parent, &found, target, err);
 	return r < 0 ? r : follow(way, name, target, err);
 }
@@ -565,6 +565,7 @@ static int settle_dir(struct apply_dirs *d, struct apply_dir *dir, struct err *e
 		return to_fd;
 	if (fstat(from_fd, &st) < 0)
 		return fail(err, -errno, "look at a directory of another layer: %m");
+	d->bound = true;
 	dir->implied = false;
 	dir->mode = st.st_mode & 07777;
 	dir->uid = st.st_uid;
@@ -585,9 +586,10 @@ static int settle(struct apply_dirs *d, struct err *err)
 	return r;
 }
 
-static bool has_line(const struct apply_dir *dir)
+/* Of one that is bound, nobody asks any more whether it is to be. */
+static bool has_line(const struct apply_dirs *d, const struct apply_dir *dir)
 {
-	return dir->passed || is_listed(dir);
+	return (dir->passed && !d->bound) || is_listed(dir);
 }
 
 /* Its line in apply_result.implied, which the caller frees. */
@@ -613,14 +615,14 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 	int r = 0;
 
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before)
-		count += has_line(dir);
+		count += has_line(d, dir);
 	if (!count)
 		return 0;
 	paths = calloc(count, sizeof(*paths));
 	if (!paths)
 		return fail_oom(err);
 	for (const struct apply_dir *dir = d->newest; dir; dir = dir->made_before) {
-		if (!has_line(dir))
+		if (!has_line(d, dir))
 			continue;
 		paths[done] = implied_line(dir);
 		if (!paths[done++])
@@ -639,7 +641,7 @@ static int list_implied(const struct apply_dirs *d, struct buf *implied, struct 
 
 int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct err *err)
 {
-	int r = d->parent ? settle(d, err) : 0;
+	int r = d->parent && (d->bound || !d->lone) ? settle(d, err) : 0;
 
 	for (struct apply_dir *dir = d->newest; dir && r == 0; dir = dir->made_before) {
 		if (dir->first_child && !dir->gone)
@@ -648,5 +650,6 @@ int apply_dirs_finish(struct apply_dirs *d, struct apply_result *result, struct 
 	if (r == 0)
 		r = finish_dir(d->root_fd, ".", d->root, result, err);
 	result->root_implied = d->root->implied;
+	result->bound = d->bound;
 	return r < 0 ? r : list_implied(d, &result->implied, err);
 }

@@ -237,7 +237,8 @@ static int not_here(const struct applier *a, struct err *err)
 
 static int to_directory(const struct applier *a, struct err *err)
 {
-	return fail(err, a->dirs.passed ? APPLY_NEEDS_PARENT : -EBADMSG,
+	return fail(err,
+		    a->dirs.passed && !a->options->parent ? APPLY_NEEDS_PARENT : -EBADMSG,
 		    "a hard link to a directory");
 }
 

@@ -251,6 +251,8 @@ struct apply_cached {
 struct apply_dirs {
 	int root_fd;
 	struct stack *parent; /* the layers beneath; NULL: not known */
+	bool lone;	      /* see apply_options */
+	bool bound;	      /* something of theirs was taken, or their symlinks followed */
 	const struct apply_limits *limits;
 	struct apply_dir *root;
 	struct apply_dir *newest; /* all of them, children before parents */

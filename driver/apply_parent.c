@@ -197,6 +197,7 @@ int apply_copy_up(struct applier *a, const struct apply_place *place,
 	struct stat st;
 	int r;
 
+	a->dirs.bound = true;
 	if (from_fd < 0)
 		return from_fd;
 	r = tree_copy_leaf(from_fd, found->name, place->fd, err);

@@ -358,6 +358,7 @@ static int ask(struct job *job, const char *name, struct err *err)
 	auto_close int fd = piped ? -EBADF : confine_file_view(job->input->fd);
 	struct unpack_request request = {
 		.threads = options->threads,
+		.lone = options->lone,
 		.xattrs = options->xattrs,
 		.limits = options->limits,
 		.offset = job->input->offset,
@@ -563,6 +564,9 @@ static int take_result(struct job *job, struct apply_result *ret, struct err *er
 		.disk_bytes = from->disk_bytes,
 		.entries = from->entries,
 		.dropped_xattrs = from->dropped_xattrs,
+		.max_uid = from->max_uid,
+		.max_gid = from->max_gid,
+		.bound = from->bound,
 		.root_implied = from->root_implied,
 		.implied = job->implied,
 	};

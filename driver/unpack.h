@@ -64,7 +64,7 @@ struct unpack_input {
 
 /*
  * apply() of the input to staging/name/diff, a directory that is there and empty; contents.zst is
- * written beside it. Of the options `xattrs`, `limits`, `threads`, `cancelled` and `progress`
+ * written beside it. Of the options `xattrs`, `lone`, `limits`, `threads`, `cancelled` and `progress`
  * count. Fails as apply does; -EIO: the process ended, words say how; -EPROTO: it does not speak as
  * we do (another version's). After a failure the unpacker can only be freed.
  */

@@ -41,7 +41,7 @@ struct unpack_greeting {
 
 struct unpack_request {
 	char name[UNPACK_NAME_MAX + 1];
-	bool threads;
+	bool threads, lone;
 	enum overlay_xattrs xattrs;
 	struct apply_limits limits;
 	int64_t offset, size; /* -1: of a pipe, or to the end */
@@ -55,7 +55,8 @@ struct unpack_result {
 	struct err err;
 	struct digest blob, diff_id;
 	uint64_t blob_bytes, tar_bytes, bytes, disk_bytes, entries, dropped_xattrs;
-	bool root_implied;
+	uint32_t max_uid, max_gid;
+	bool bound, root_implied;
 };
 
 struct unpack_reply {

@@ -70,6 +70,9 @@ static int say_result(int code, const struct err *err, const struct apply_result
 		.disk_bytes = result->disk_bytes,
 		.entries = result->entries,
 		.dropped_xattrs = result->dropped_xattrs,
+		.max_uid = result->max_uid,
+		.max_gid = result->max_gid,
+		.bound = result->bound,
 		.root_implied = result->root_implied,
 	};
 	return r < 0 ? r : say(&reply, sizeof(reply));
@@ -130,6 +133,7 @@ static int unpack_into(struct service *s, const struct unpack_request *request, 
 	struct apply_options options = {
 		.xattrs = request->xattrs,
 		.parent = s->parent,
+		.lone = request->lone,
 		.limits = request->limits,
 		.threads = request->threads,
 		.progress = progress,

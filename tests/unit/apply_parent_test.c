@@ -25,6 +25,7 @@ struct bound {
 	struct err err;
 	struct stack_layer layers[BENEATH_MAX];
 	size_t count;
+	bool lone;
 };
 
 static void open_beneath(struct bound *b, size_t count)
@@ -60,6 +61,7 @@ static int apply_bound(struct bound *b)
 	root_fd = open_dir("root", O_RDONLY);
 	assert_int_equal(stack_new(b->layers, b->count, options.xattrs, &parent, NULL), 0);
 	options.parent = parent;
+	options.lone = b->lone;
 	return apply(memory_read, &from, root_fd, &options, &b->result, &b->err);
 }
 
@@ -590,9 +592,88 @@ static void over_no_layers_it_is_as_if_alone(void **state)
 	implied_are(&b, "a");
 }
 
+/* ---- layers that may stand alone ---- */
+
+static void a_layer_that_needs_no_parent_is_as_it_would_be_alone(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	b.lone = true;
+	put_special_dir("0/dir", 3, 0700, 3);
+	put_file("0/file", "x");
+	tar_put_file(&b.tar, "dir/in/x", "x");
+	tar_put_hardlink(&b.tar, "dir/y", "dir/in/x");
+	tar_put_file(&b.tar, "late/x", "x");
+	tar_put_dir(&b.tar, "late");
+	tar_put_file(&b.tar, ".wh.file", "");
+	assert_applies(&b);
+	assert_false(b.result.bound);
+	assert_int_equal(look("root/dir").st_mode, S_IFDIR | 0755);
+	assert_mtime("root/dir", 0, 0);
+	/* Whether another chain has a symlink there can be asked later. */
+	implied_are(&b, "/late", "dir", "dir/in");
+}
+
+static void a_layer_that_needs_its_parent_for_one_thing_has_it_for_all(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	b.lone = true;
+	put_special_dir("0/dir", 3, 0700, 3);
+	put_link("0/bin", "usr/bin");
+	tar_put_file(&b.tar, "dir/x", "x");
+	tar_put_file(&b.tar, "bin/tool", "t");
+	assert_applies(&b);
+	assert_true(b.result.bound);
+	assert_contents("root/usr/bin/tool", "t");
+	assert_int_equal(look("root/dir").st_mode, S_IFDIR | 0700);
+	implied_are(&b, "usr", "usr/bin");
+}
+
+static void a_file_of_the_parent_binds_also_where_it_is_hidden_again(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	b.lone = true;
+	put_file("0/file", "x");
+	tar_put_hardlink(&b.tar, "link", "file");
+	tar_put_file(&b.tar, ".wh.file", "");
+	assert_applies(&b);
+	assert_true(b.result.bound);
+	assert_contents("root/link", "x");
+	assert_whiteout("root/file");
+}
+
+static void metadata_of_the_parent_binds_where_it_is_taken(void **state)
+{
+	auto_bound struct bound b;
+
+	needs_root();
+	open_beneath(&b, 1);
+	put_special_dir("0/dir", 3, 0700, 3);
+	tar_put_file(&b.tar, "new/x", "x");
+	assert_applies(&b);
+	assert_false(b.result.bound);
+	bound_release(&b);
+	open_beneath(&b, 1);
+	tar_put_file(&b.tar, "dir/x", "x");
+	assert_applies(&b);
+	assert_true(b.result.bound);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		sandbox_test(a_layer_that_needs_no_parent_is_as_it_would_be_alone),
+		sandbox_test(a_layer_that_needs_its_parent_for_one_thing_has_it_for_all),
+		sandbox_test(a_file_of_the_parent_binds_also_where_it_is_hidden_again),
+		sandbox_test(metadata_of_the_parent_binds_where_it_is_taken),
 		sandbox_test(entries_beyond_a_link_beneath_go_where_it_leads),
 		sandbox_test(links_beneath_that_the_layer_hides_are_not_followed),
 		sandbox_test(links_beneath_in_a_circle_are_refused),
