@@ -33,6 +33,10 @@ struct overlaid {
 void handle_report(struct overlaid *o, enum overlaid_event event, const char *diff_id,
 		   uint64_t done_bytes, uint64_t total_bytes, const char *text);
 
+/* $OVERLAID_CONFINEMENT=off: what unpacks may do all that we may. For finding out whether confinement is what is in
+ * the way. */
+bool handle_is_unconfined(void);
+
 /* overlaid_image_remove of an image that was to be kept only until a time before this one (ns since 1970).
  * -ENOENT: it is to be kept now, or gone already. */
 int handle_remove_passed(struct overlaid *o, const char *image_id, int64_t before_ns,

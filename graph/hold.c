@@ -9,9 +9,8 @@
 
 #include "driver/base/fd.h"
 #include "driver/patch.h"
-#include "driver/probe.h"
-#include "driver/stack.h"
 #include "graph/handle.h"
+#include "graph/stacked.h"
 #include "graph/store/chain.h"
 #include "graph/store/db.h"
 #include "graph/store/layer.h"
@@ -120,50 +119,6 @@ static int lease_chain(struct overlaid_hold *hold, const char *chain_id, struct 
 
 /* ---- the patch ---- */
 
-/* The chain's layers as a stack. */
-struct opened {
-	struct stack_layer *layers;
-	struct buf *implied;
-	size_t count;
-	struct stack *stack;
-};
-
-static void opened_release(struct opened *o)
-{
-	stack_freep(&o->stack);
-	for (size_t i = 0; i < o->count; i++) {
-		auto_close_fn(&o->layers[i].fd);
-		buf_release(&o->implied[i]);
-	}
-	free(o->layers);
-	free(o->implied);
-}
-
-static int open_layers(struct store *store, const struct layer_list *list, struct opened *o,
-		       struct err *err)
-{
-	enum overlay_xattrs xattrs;
-	int r = probe_xattrs(store->staging_fd, &xattrs, err);
-
-	want_descriptors(list->count + 256);
-	o->layers = calloc(list->count, sizeof(*o->layers));
-	o->implied = calloc(list->count, sizeof(*o->implied));
-	if (r >= 0 && (!o->layers || !o->implied))
-		r = fail_oom(err);
-	for (size_t i = 0; r >= 0 && i < list->count; i++) {
-		auto_free char *path = NULL;
-
-		o->layers[i].fd = -EBADF;
-		o->count = i + 1;
-		r = layer_read_implied(store, &list->items[i].key, &o->implied[i], err);
-		if (r >= 0)
-			r = o->layers[i].fd = layer_open(store, &list->items[i].key, &path, err);
-		o->layers[i].implied = buf_text(&o->implied[i]);
-		o->layers[i].implied_bytes = o->implied[i].len;
-	}
-	return r < 0 ? r : stack_new(o->layers, list->count, xattrs, &o->stack, err);
-}
-
 static int write_patch(struct overlaid_hold *hold, struct stack *stack, const struct buf *paths,
 		       const struct layer_facts *facts, struct apply_result *applied,
 		       struct err *err)
@@ -234,7 +189,7 @@ static int find_patch(struct overlaid_hold *hold, const char *chain_id, struct e
 {
 	auto_layer_list struct layer_list list = { 0 };
 	auto_buf struct buf paths = { .max = (size_t)1 << 30 };
-	AUTO(opened_release) struct opened opened = { 0 };
+	auto_stacked struct stacked chain = { 0 };
 	struct digest id;
 	int r = digest_parse(chain_id, &id, err);
 
@@ -243,12 +198,12 @@ static int find_patch(struct overlaid_hold *hold, const char *chain_id, struct e
 	if (r >= 0)
 		r = lease_chain(hold, chain_id, &list, err);
 	if (r >= 0)
-		r = open_layers(hold->handle->store, &list, &opened, err);
+		r = stacked_open_layers(hold->handle->store, &list, &chain, err);
 	if (r >= 0)
-		r = patch_find(opened.stack, &paths, err);
+		r = patch_find(chain.stack, &paths, err);
 	if (r >= 0 && !paths.len)
 		return needs_no_patch(hold->handle->store, chain_id, hold->top, err);
-	return r < 0 ? r : make_patch(hold, opened.stack, &paths, &id, err);
+	return r < 0 ? r : make_patch(hold, chain.stack, &paths, &id, err);
 }
 
 int overlaid_chain_hold(struct overlaid *o, const char *chain_id, struct overlaid_hold **ret_hold,

@@ -440,14 +440,6 @@ static int blame(struct ingest *in, const struct ingest_layer *layer, int code,
 	return fail(err, -EBADMSG, "%s", words.text);
 }
 
-/* $OVERLAID_CONFINEMENT=off is for finding out whether confinement is what is in the way. */
-static bool is_unconfined(void)
-{
-	const char *wish = secure_getenv("OVERLAID_CONFINEMENT");
-
-	return wish && strcmp(wish, "off") == 0;
-}
-
 /* This thread's slot: a process ends with the thread that started it. */
 static struct worker *find_worker(struct extraction *x)
 {
@@ -487,7 +479,7 @@ static int unpack(struct extraction *x, struct ingest_layer *layer,
 		  const struct source_stream *stream, const struct apply_options *options,
 		  struct err *err)
 {
-	const struct unpack_options how = { .xattrs = x->xattrs, .unconfined = is_unconfined() };
+	const struct unpack_options how = { .xattrs = x->xattrs, .unconfined = handle_is_unconfined() };
 	const struct unpack_input input = { .fd = stream->fd,
 					    .offset = stream->offset,
 					    .size = stream->size,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
 #include <unistd.h>
 
 #include "graph/handle.h"
@@ -66,4 +67,11 @@ void handle_report(struct overlaid *o, enum overlaid_event event, const char *di
 	(void)pthread_mutex_lock(&o->progress_lock);
 	o->progress(o->progress_arg, &progress);
 	(void)pthread_mutex_unlock(&o->progress_lock);
+}
+
+bool handle_is_unconfined(void)
+{
+	const char *wish = secure_getenv("OVERLAID_CONFINEMENT");
+
+	return wish && strcmp(wish, "off") == 0;
 }

@@ -465,12 +465,15 @@ struct overlaid_prepare {
 	/* Mounts with "uidmap=" and "gidmap=" by these ("0:100000:65536"), and lowers by their real paths, which
 	 * containerd >= 2.0 idmaps; the upper belongs to the mapped root. NULL: as they are. */
 	const char *uid_map, *gid_map;
+	bool settle_parent;   /* a parent that is active becomes committed with this, as it is */
+	uint64_t quota_bytes; /* that its own tree may take, by a project quota; 0: no limit */
 };
 /* Whether the store's paths can stand in options of mount(8): -EINVAL where not. */
 int overlaid_snapshots_check(struct overlaid *store, struct err *err);
 
-/* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed. `fn` is called once;
- * where it, or anything else, fails, nothing was prepared. */
+/* -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL: the parent is not committed; -EOPNOTSUPP: a quota,
+ * and words say what it lacks. `fn` (NULL: nobody wants to know the mount) is called once; where it, or anything
+ * else, fails, nothing was prepared. */
 int overlaid_snapshot_prepare(struct overlaid *store, const struct overlaid_prepare *prepare,
 			      overlaid_mount_fn *fn, void *arg, struct err *err);
 /* The same mount again. -ENOENT; -EBADFD: it is committed. */
@@ -528,6 +531,81 @@ int overlaid_snapshots(struct overlaid *store, const char *scope, overlaid_snaps
 int overlaid_snapshot_usage(struct overlaid *store, const char *scope, const char *key,
 			    bool (*stop)(void *arg), void *arg, uint64_t *ret_disk_bytes,
 			    uint64_t *ret_inodes, struct err *err);
+
+/*
+ * The same snapshots, for runtimes that leave mounting, unpacking and comparing to the store (Docker's graphdriver).
+ * A map is "INSIDE:OUTSIDE:COUNT,..." of ids, NULL or "": none. With maps, the layers that were unpacked are shown
+ * by them, through idmapped mounts: one copy does for all. What is written to a snapshot is on disk as it is seen.
+ */
+struct overlaid_maps {
+	const char *uids, *gids;
+};
+
+/* The layer's tar, uncompressed or not, that `read` yields (the next block, 0: its end, -errno with words), becomes
+ * the content of the active snapshot, which was never mounted, and commits it. It is durable then. A layer that
+ * is here already is used, whoever brought it. -ENOENT, -EBADFD: not active; -ERANGE: ids that are not in the maps;
+ * -EBADMSG, -EFBIG, ...: what is wrong with the tar. *ret_bytes: as overlaid_snapshot_diff_size. */
+typedef ssize_t overlaid_read_fn(void *arg, const void **ret_block, struct err *err);
+int overlaid_snapshot_fill(struct overlaid *store, const char *scope, const char *key,
+			   const struct overlaid_maps *maps, overlaid_read_fn *read, void *arg,
+			   uint64_t *ret_bytes, struct err *err);
+
+struct overlaid_attach {
+	const char *scope, *key;
+	const char *target;  /* absolute path of a directory; made where it is missing */
+	const char *context; /* SELinux context of the mount; NULL or "": none */
+	struct overlaid_maps maps;
+	bool scratch; /* nobody was promised anything of it yet: its filesystem is not synced when it is unmounted */
+};
+/* Mounts it at the target: an active one writable, others read-only. -ENOENT, -EBUSY: something is mounted there. */
+int overlaid_snapshot_attach(struct overlaid *store, const struct overlaid_attach *attach,
+			     struct err *err);
+/* 1: something is mounted at this directory. */
+int overlaid_is_attached(const char *target, struct err *err);
+/* Unmounts what is mounted there, whoever uses it, and removes the directory. Nothing there is success. It may
+ * have to wait for the disk. */
+int overlaid_detach(const char *target, struct err *err);
+
+/* RUN/`what`/STORE, a directory for a daemon's mounts of this store; not made. The path is the caller's. */
+int overlaid_mount_dir(struct overlaid *store, const char *what, char **ret_path, struct err *err);
+
+/* Whether trees can have quotas here: -EOPNOTSUPP, and words say what is missing. */
+int overlaid_quota_check(struct overlaid *store, struct err *err);
+
+struct overlaid_paths {
+	const char *const *lowers; /* topmost first */
+	size_t lower_count;
+	const char *upper, *work; /* "" but of an active one */
+};
+typedef int overlaid_paths_fn(void *arg, const struct overlaid_paths *paths);
+/* What a mount of it is made of. -ENOENT. */
+int overlaid_snapshot_paths(struct overlaid *store, const char *scope, const char *key,
+			    overlaid_paths_fn *fn, void *arg, struct err *err);
+
+/* Two snapshots of a scope, of any kinds. */
+struct overlaid_diff {
+	const char *scope, *key;
+	const char *parent; /* what it is compared with; "": nothing */
+	struct overlaid_maps maps;
+};
+/* As `docker diff` says it: a name is modified where its type, mode, owner, device, capability, or, of what is not a
+ * directory, size or mtime differ, and a directory where something in it is listed. Sorted by directory. */
+int overlaid_snapshot_changes(struct overlaid *store, const struct overlaid_diff *diff,
+			      overlaid_change_fn *fn, void *arg, struct err *err);
+/* The changes as a layer's tar (OCI image-spec layer.md), with ids as they are inside. `write` returns -errno
+ * with words to end it. */
+typedef int overlaid_write_fn(void *arg, const void *bytes, size_t len, struct err *err);
+int overlaid_snapshot_export(struct overlaid *store, const struct overlaid_diff *diff,
+			     overlaid_write_fn *write, void *arg, struct err *err);
+/* The sum of the sizes of what was added or modified and is no directory, each file once. */
+int overlaid_snapshot_diff_size(struct overlaid *store, const struct overlaid_diff *diff,
+				uint64_t *ret_bytes, struct err *err);
+
+/* What a daemon is to know when it comes back, by name. 1 and the value, the caller's; 0: there is none. */
+int overlaid_setting_get(struct overlaid *store, const char *name, char **ret_value,
+			 struct err *err);
+int overlaid_setting_set(struct overlaid *store, const char *name, const char *value,
+			 struct err *err);
 
 /* Between these, changes to snapshots by this handle become durable together, at the end: where that fails, none
  * of them is made. Nobody else can write meanwhile: be quick. */

@@ -12,12 +12,13 @@
 #include "driver/base/fd.h"
 #include "driver/base/json.h"
 #include "driver/overlay.h"
-#include "driver/probe.h"
+#include "driver/quota.h"
 #include "driver/tree.h"
 #include "graph/handle.h"
 #include "graph/store/chain.h"
 #include "graph/store/db.h"
 #include "graph/store/keyed.h"
+#include "graph/view.h"
 
 #define COUNTING_TRIES 3
 
@@ -108,49 +109,6 @@ __attribute__((format(printf, 3, 4))) static int add_option(struct answer *a, st
 	return 0;
 }
 
-static int know_xattrs(struct overlaid *o, struct err *err)
-{
-	int r = o->xattrs_known ? 0 : probe_xattrs(o->store->staging_fd, &o->xattrs, err);
-
-	o->xattrs_known = r >= 0;
-	return r;
-}
-
-static bool is_among(const struct keyed_tree *list, size_t count, const struct keyed_tree *tree)
-{
-	for (size_t i = 0; i < count; i++)
-		if (list[i].own == tree->own && list[i].number == tree->number)
-			return true;
-	return false;
-}
-
-/* Leaves those that are to be lowers: of equal ones the topmost (driver/overlay.h), and none beneath one whose
- * root is opaque: overlayfs merges the roots of all lowers, whatever they are marked. */
-static int choose_lowers(struct overlaid *o, struct keyed_trees *trees, struct err *err)
-{
-	bool opaque = false;
-	size_t kept = 0;
-	int r = know_xattrs(o, err);
-
-	for (size_t i = 0; r >= 0 && i < trees->count && !opaque; i++) {
-		auto_free char *path = NULL;
-
-		if (is_among(trees->list, kept, &trees->list[i]))
-			continue;
-		path = keyed_tree_path(o->store, &trees->list[i]);
-		if (!path)
-			return fail_oom(err);
-		opaque = whiteout_path_is_opaque(path, o->xattrs);
-		trees->list[kept++] = trees->list[i];
-	}
-	if (r >= 0 && kept > OVERLAY_LOWERS_MAX)
-		r = fail(err, -E2BIG, "%zu layers, and overlayfs stacks at most %d", kept,
-			 OVERLAY_LOWERS_MAX);
-	if (r >= 0)
-		trees->count = kept;
-	return r;
-}
-
 /* The lowers, topmost first, with colons between: links, or with `real` the trees themselves. */
 static int join_lowers(struct overlaid *o, const struct keyed_trees *trees, bool real,
 		       struct buf *ret, struct err *err)
@@ -226,7 +184,7 @@ static int make_answer(struct overlaid *o, const struct keyed *k, const struct o
 	int r = k->parent ? keyed_trees(o->store, k->parent, &trees, err) : 0;
 
 	if (r >= 0)
-		r = choose_lowers(o, &trees, err);
+		r = view_choose_lowers(o, &trees, err);
 	if (r < 0)
 		return r;
 	if (trees.count == 0 && !active) {
@@ -334,6 +292,34 @@ static int give_to_mapped_root(struct overlaid *o, const struct overlaid_prepare
 	return r < 0 ? r : 0;
 }
 
+/* Projects of the filesystem, from here on, are numbered as the rows of those that have a quota. */
+#define PROJECT_FIRST ((uint32_t)0x4f000000)
+
+int overlaid_quota_check(struct overlaid *o, struct err *err)
+{
+	return quota_check(o->store->snapshots_fd, err);
+}
+
+static int limit(struct overlaid *o, const struct overlaid_prepare *p, struct err *err)
+{
+	static const char *const trees[] = { "diff", "work" };
+	auto_keyed struct keyed k = { 0 };
+	auto_close int dir_fd = -EBADF;
+	int r = keyed_find(o->store, p->scope, p->key, &k, err);
+
+	if (r >= 0)
+		r = quota_check(o->store->snapshots_fd, err);
+	if (r >= 0)
+		r = dir_fd = keyed_open_dir(o->store, &k, NULL, err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(trees); i++) {
+		auto_close int fd = open_dir_at(dir_fd, trees[i], err);
+
+		r = fd < 0 ? fd :
+			     quota_set(fd, PROJECT_FIRST + (uint32_t)k.id, p->quota_bytes, err);
+	}
+	return r;
+}
+
 int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare *p,
 			      overlaid_mount_fn *fn, void *arg, struct err *err)
 {
@@ -342,7 +328,8 @@ int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare 
 				   .name = p->key,
 				   .parent = p->parent,
 				   .kind = p->kind,
-				   .chain_id = p->chain_id };
+				   .chain_id = p->chain_id,
+				   .settle_parent = p->settle_parent };
 	int r = p->key[0] ? labels_text(p->labels, p->label_count, &labels, err) :
 			    fail(err, -EINVAL, "a snapshot needs a key");
 
@@ -354,7 +341,9 @@ int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare 
 		return r;
 	if ((p->uid_map || p->gid_map) && p->kind == OVERLAID_SNAPSHOT_ACTIVE)
 		r = give_to_mapped_root(o, p, err);
-	if (r >= 0)
+	if (r >= 0 && p->quota_bytes)
+		r = limit(o, p, err);
+	if (r >= 0 && fn)
 		r = overlaid_snapshot_mounts(o, p, fn, arg, err);
 	/* What was refused is not there: its key is free for another try. */
 	if (r < 0)

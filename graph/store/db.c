@@ -183,6 +183,11 @@ static const char *const migrations[] = {
 	/* An image that nobody asked for by name is kept until then, in ns since 1970. */
 	"ALTER TABLE image ADD COLUMN kept_until INTEGER;" DB_RECORD_CHAINS(
 		"1") ";" DB_RECORD_UNPATCHED("1") ";",
+	/* 5: what a face of the daemon is to know when it comes back: "docker:NAME" -> JSON. */
+	"CREATE TABLE setting("
+	"  name TEXT PRIMARY KEY,"
+	"  value TEXT NOT NULL"
+	") STRICT, WITHOUT ROWID;",
 };
 
 int db_schema_version(void)

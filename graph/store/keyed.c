@@ -135,6 +135,20 @@ static int find_parent(struct store *store, const char *scope, const char *name,
 	return 0;
 }
 
+/* The parent that is to be prepared over: where it is active and may be, it is committed now. */
+static int settle_parent(struct store *store, const struct keyed_spec *spec, struct keyed *ret,
+			 struct err *err)
+{
+	int r = spec->settle_parent ?
+			db_run(store->db, err,
+			       "UPDATE keyed SET kind = 'committed', chain_id = NULL, updated = ?"
+			       " WHERE scope = ? AND name = ? AND kind = 'active'",
+			       "iss", clock_real_ns(), spec->scope, spec->parent) :
+			0;
+
+	return r < 0 ? r : find_parent(store, spec->scope, spec->parent, -EINVAL, ret, err);
+}
+
 static int insert(struct store *store, const struct keyed_spec *spec, const char *uid,
 		  int64_t parent, int64_t *ret_id, struct err *err)
 {
@@ -161,7 +175,7 @@ static int prepare(struct store *store, const struct keyed_spec *spec, struct ke
 	if (r >= 0)
 		r = check_free(store, spec->scope, spec->name, err);
 	if (r >= 0)
-		r = find_parent(store, spec->scope, spec->parent, -EINVAL, &parent, err);
+		r = settle_parent(store, spec, &parent, err);
 	if (r >= 0)
 		r = insert(store, spec, k->uid, parent.id, &k->id, err);
 	k->parent = parent.id;
@@ -455,6 +469,36 @@ int keyed_commit(struct store *store, const char *key, const struct keyed_spec *
 			" chain_id = nullif(?, ''), labels = ?, created = ?, updated = ? WHERE id = ?",
 			"sissiii", spec->name, parent.id, k.chain_id, spec->labels, now, now, k.id);
 	return r < 0 ? r : db_commit(&t, err);
+}
+
+int keyed_fill(struct store *store, const struct keyed *k, const char *chain_id, int64_t layer,
+	       struct err *err)
+{
+	struct top top = { .layer = layer, .patch = 0 };
+	int r = chain_id ? find_chain(store, chain_id, &top, err) : 1;
+
+	if (r == 0)
+		return fail(err, -ESTALE, "the chain %s is gone", chain_id);
+	if (r > 0)
+		r = db_run(store->db, err,
+			   "UPDATE keyed SET kind = 'committed', chain_id = ?, updated = ?"
+			   " WHERE id = ? AND uid = ? AND kind = 'active'",
+			   "siis", chain_id, clock_real_ns(), k->id, k->uid);
+	if (r >= 0 && db_changes(store->db) == 0)
+		r = fail(err, -ESTALE, "snapshot \"%.300s\" was removed or committed meanwhile",
+			 k->name);
+	if (r >= 0)
+		r = hold_top(store, k->id, &top, err);
+	return r < 0 ? r : trash_record(store, "snapshot", k->uid, err);
+}
+
+int keyed_patch(struct store *store, const struct keyed *k, const char *chain_id, struct err *err)
+{
+	return db_run(store->db, err,
+		      "INSERT INTO keyed_layer(keyed, position, layer)"
+		      " SELECT ?, 1, layer FROM chain_patch WHERE chain_id = ? AND layer IS NOT NULL"
+		      " ON CONFLICT DO NOTHING",
+		      "is", k->id, chain_id);
 }
 
 /* ---- changing and removing ---- */

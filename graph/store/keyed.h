@@ -74,6 +74,7 @@ struct keyed_spec {
 	enum overlaid_snapshot_kind kind;
 	const char *labels;   /* JSON object */
 	const char *chain_id; /* NULL: not known */
+	bool settle_parent;   /* keyed_prepare: an active parent becomes committed, as it is */
 	bool flushed;	      /* keyed_commit: keyed_flush gave 1, and the sync was made */
 };
 
@@ -100,6 +101,14 @@ int keyed_flush(struct store *store, const char *scope, const char *key, bool ke
  * `keep`, for -ESTALE: its content is kept all the same. */
 int keyed_commit(struct store *store, const char *key, const struct keyed_spec *spec,
 		 struct err *err);
+
+/* Makes the active `k`, whose own tree is empty, committed, with other content: the layer, or (0) the chain
+ * `chain_id`, which is here; its patch too, where that is known. `chain_id` NULL: not known. In a transaction.
+ * -ESTALE: it is not what it was, or the chain is not here. */
+int keyed_fill(struct store *store, const struct keyed *k, const char *chain_id, int64_t layer,
+	       struct err *err);
+/* Puts the patch of its chain, which became known later, on a filled one. In a transaction. */
+int keyed_patch(struct store *store, const struct keyed *k, const char *chain_id, struct err *err);
 
 /* -ENOENT; -ENOTEMPTY: it is a parent. */
 int keyed_remove(struct store *store, const char *scope, const char *name, struct err *err);

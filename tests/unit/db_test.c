@@ -69,7 +69,7 @@ static void a_new_database_has_the_schema(void **state)
 	static const char *const tables[] = {
 		"layer",	  "blob",	 "image", "image_layer", "tag",	  "snapshot",
 		"snapshot_layer", "mount",	 "lease", "lease_layer", "trash", "image_digest",
-		"chain",	  "chain_patch", "keyed", "keyed_layer"
+		"chain",	  "chain_patch", "keyed", "keyed_layer", "setting"
 	};
 	struct db *db = open_db();
 
