@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "driver/changes.h"
+#include "driver/changes_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "driver/base/auto.h"
-#include "driver/base/sys.h"
 #include "driver/tree.h"
+
+#define CAPABILITY_BYTES_MAX 256 /* the kernel's have 24 at most */
 
 /*
  * How it goes: the upper is walked depth first. A directory is read as a whole, each name in it is
@@ -20,10 +22,7 @@
  * three descriptors are enough for any depth and any number of layers.
  */
 struct walk {
-	int upper_fd;
-	const int *lower_fds;
-	size_t lower_count;
-	enum overlay_xattrs xattrs;
+	const struct changes_trees *trees;
 	change_fn *fn;
 	void *arg;
 	struct err *err;
@@ -136,34 +135,6 @@ static int report(struct walk *w, enum verdict verdict)
 
 /* ---- reading ---- */
 
-/*
- * A directory of the upper. It may be in use as we look: nothing but real directories on the way
- * are accepted, so that who swaps one for a symlink gains nothing. Before Linux 5.6 the same is
- * done a component at a time.
- */
-static int open_upper_dir(const struct walk *w)
-{
-	int fd = sys_openat2(w->upper_fd, relative(w), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
-			     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-	const char *rest = relative(w);
-
-	if (!sys_is_missing(fd))
-		return fd;
-	fd = openat(w->upper_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (fd >= 0 && *rest) {
-		auto_close int parent = fd;
-		char name[NAME_MAX + 1] = { 0 };
-		size_t len = strcspn(rest, "/");
-
-		if (len > NAME_MAX)
-			return -ENAMETOOLONG;
-		memcpy(name, rest, len);
-		rest += len + (rest[len] == '/');
-		fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	}
-	return fd < 0 ? -errno : fd;
-}
-
 static int add_entry(struct entries *entries, const char *name, size_t layer)
 {
 	struct entry *entry;
@@ -206,10 +177,15 @@ static int read_names(struct walk *w, int fd, size_t layer, struct entries *entr
 
 static int open_lower_dir(const struct walk *w, size_t index)
 {
-	int fd = openat(w->lower_fds[index], relative(w),
+	int fd = openat(w->trees->lower_fds[index], relative(w),
 			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+static bool is_opaque(const struct walk *w, int fd)
+{
+	return w->trees->marks && whiteout_is_opaque(fd, w->trees->xattrs);
 }
 
 /*
@@ -232,7 +208,7 @@ static int find_lowers(struct walk *w, const struct lowers *parent, struct lower
 		if (fd < 0)
 			return fail_at(w, fd, "open a layer's directory");
 		ret->index[ret->count++] = parent->index[i];
-		if (whiteout_is_opaque(fd, w->xattrs))
+		if (is_opaque(w, fd))
 			break;
 	}
 	return 0;
@@ -240,17 +216,23 @@ static int find_lowers(struct walk *w, const struct lowers *parent, struct lower
 
 /* ---- judging ---- */
 
-/* What the lowers show by the name at hand: 1 and its stat, 0: nothing. */
-static int stat_lowers(struct walk *w, const struct lowers *lowers, struct stat *ret)
+/* What the lowers show by a name. */
+struct shown {
+	int root_fd; /* of the lower that has it */
+	struct stat st;
+};
+
+/* What the lowers show by the name at hand: 1 and that, 0: nothing. */
+static int look_in_lowers(struct walk *w, const struct lowers *lowers, struct shown *ret)
 {
 	for (size_t i = 0; i < lowers->count; i++) {
+		int root_fd = w->trees->lower_fds[lowers->index[i]];
 		struct stat st;
 
-		if (fstatat(w->lower_fds[lowers->index[i]], relative(w), &st,
-			    AT_SYMLINK_NOFOLLOW) == 0) {
+		if (fstatat(root_fd, relative(w), &st, AT_SYMLINK_NOFOLLOW) == 0) {
 			if (whiteout_is(&st))
 				return 0;
-			*ret = st;
+			*ret = (struct shown){ .root_fd = root_fd, .st = st };
 			return 1;
 		}
 		if (errno != ENOENT)
@@ -259,43 +241,119 @@ static int stat_lowers(struct walk *w, const struct lowers *lowers, struct stat 
 	return 0;
 }
 
-static bool same_metadata(const struct stat *a, const struct stat *b)
+/* The value's length, 0 where there is none. By name: opening a file that somebody may swap for a
+ * device is no way to look at it, and what is opened with O_PATH takes no fgetxattr. */
+static ssize_t get_capability(int dirfd, const char *name, char value[CAPABILITY_BYTES_MAX])
 {
-	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	auto_close int fd = -EBADF;
+	char path[PATH_MAX];
+	ssize_t len;
+
+	if (snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name) < PATH_MAX) {
+		len = lgetxattr(path, "security.capability", value, CAPABILITY_BYTES_MAX);
+	} else {
+		fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		len = getxattr(path, "security.capability", value, CAPABILITY_BYTES_MAX);
+	}
+	if (len < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == ENOENT))
+		return 0;
+	return len < 0 ? -errno : len;
 }
 
-/* A name of the upper; w->path is its path. What has gone since the directory was read is skipped. */
-static int judge_upper(struct walk *w, int dir_fd, const struct lowers *lowers, struct entry *entry)
+/* For files and directories; others can have none. 1: they are the same. */
+static int same_capability(struct walk *w, int dir_fd, const char *name, const struct shown *lower)
 {
-	struct stat upper, lower;
+	char upper_value[CAPABILITY_BYTES_MAX], lower_value[CAPABILITY_BYTES_MAX];
+	ssize_t upper_len, lower_len;
+
+	if (!S_ISREG(lower->st.st_mode) && !S_ISDIR(lower->st.st_mode))
+		return 1;
+	upper_len = get_capability(dir_fd, name, upper_value);
+	lower_len = get_capability(lower->root_fd, relative(w), lower_value);
+	if (upper_len < 0 || lower_len < 0)
+		return fail_at(w, (int)(upper_len < 0 ? upper_len : lower_len),
+			       "read the capability of");
+	return upper_len == lower_len && !memcmp(upper_value, lower_value, (size_t)lower_len);
+}
+
+static bool same_owner_and_mode(const struct stat *a, const struct stat *b)
+{
+	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+}
+
+/* Some filesystems, and every tar, know seconds only. */
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec &&
+	       (a->tv_nsec == b->tv_nsec || a->tv_nsec == 0 || b->tv_nsec == 0);
+}
+
+/* By moby's rules of comparison (changes.h). 1: nothing is different. */
+static int compare(struct walk *w, int dir_fd, const char *name, const struct stat *upper,
+		   const struct shown *lower)
+{
+	if (!same_owner_and_mode(upper, &lower->st) || upper->st_rdev != lower->st.st_rdev)
+		return 0;
+	if (!S_ISDIR(upper->st_mode) && (upper->st_size != lower->st.st_size ||
+					 !same_time(&upper->st_mtim, &lower->st.st_mtim)))
+		return 0;
+	return same_capability(w, dir_fd, name, lower);
+}
+
+static bool is_copied_up_dir(const struct stat *upper, const struct stat *lower)
+{
+	return S_ISDIR(upper->st_mode) && same_owner_and_mode(upper, lower) &&
+	       upper->st_mtim.tv_sec == lower->st_mtim.tv_sec &&
+	       upper->st_mtim.tv_nsec == lower->st_mtim.tv_nsec;
+}
+
+/* A name that the upper has and the lowers show. */
+static int judge_both(struct walk *w, int dir_fd, const struct stat *upper,
+		      const struct shown *lower, struct entry *entry)
+{
+	int same = w->trees->rules == CHANGES_COMPARED ?
+			   compare(w, dir_fd, entry->name, upper, lower) :
+			   is_copied_up_dir(upper, &lower->st);
+
+	if (same < 0)
+		return same;
+	entry->verdict = !same ? MODIFIED : entry->is_dir ? SAME_DIR : SKIP;
+	return 0;
+}
+
+/* A name of the upper; w->path is its path. It may have gone since the directory was read, or be a
+ * whiteout that overlayfs lists and does not let anyone look up. */
+static int judge_upper(struct walk *w, int dir_fd, const struct lowers *lowers, bool replaced,
+		       struct entry *entry)
+{
+	bool is_there = true;
+	struct shown lower;
+	struct stat upper;
 	int below;
 
 	if (fstatat(dir_fd, entry->name, &upper, AT_SYMLINK_NOFOLLOW) < 0) {
-		entry->verdict = SKIP;
-		return errno == ENOENT ? 0 : fail_at(w, -errno, "stat");
+		if (errno != ENOENT)
+			return fail_at(w, -errno, "stat");
+		is_there = false;
 	}
-	below = stat_lowers(w, lowers, &lower);
+	below = look_in_lowers(w, lowers, &lower);
 	if (below < 0)
 		return below;
+	if (!is_there || whiteout_is(&upper)) {
+		entry->verdict = below && (is_there || replaced) ? DELETED : SKIP;
+		return 0;
+	}
 	entry->is_dir = S_ISDIR(upper.st_mode);
-	if (whiteout_is(&upper))
-		entry->verdict = below ? DELETED : SKIP;
-	else if (!below)
-		entry->verdict = ADDED;
-	else if (entry->is_dir &&
-		 same_metadata(&upper, &lower)) /* same type too: it is in st_mode */
-		entry->verdict = SAME_DIR;
-	else
-		entry->verdict = MODIFIED;
-	return 0;
+	entry->verdict = ADDED;
+	return below ? judge_both(w, dir_fd, &upper, &lower, entry) : 0;
 }
 
 /* A name that only lowers have, in a directory that hides them. */
 static int judge_hidden(struct walk *w, const struct lowers *lowers, struct entry *entry)
 {
-	struct stat lower;
-	int below = stat_lowers(w, lowers, &lower);
+	struct shown lower;
+	int below = look_in_lowers(w, lowers, &lower);
 
 	if (below < 0)
 		return below;
@@ -303,7 +361,8 @@ static int judge_hidden(struct walk *w, const struct lowers *lowers, struct entr
 	return 0;
 }
 
-static int judge(struct walk *w, int dir_fd, const struct lowers *lowers, struct entries *entries)
+static int judge(struct walk *w, int dir_fd, const struct lowers *lowers, bool replaced,
+		 struct entries *entries)
 {
 	size_t dir_len = w->path_len;
 
@@ -313,7 +372,7 @@ static int judge(struct walk *w, int dir_fd, const struct lowers *lowers, struct
 
 		if (r == 0)
 			r = entry->layer ? judge_hidden(w, lowers, entry) :
-					   judge_upper(w, dir_fd, lowers, entry);
+					   judge_upper(w, dir_fd, lowers, replaced, entry);
 		if (r < 0)
 			return r;
 		cut_path(w, dir_len);
@@ -368,7 +427,7 @@ static int list_dir(struct walk *w, int fd, const struct lowers *lowers, bool re
 	if (r < 0)
 		return r;
 	sort_names(entries);
-	return judge(w, dir_fd, lowers, entries);
+	return judge(w, dir_fd, lowers, replaced, entries);
 }
 
 /* ---- walking ---- */
@@ -408,7 +467,7 @@ static int walk_dir(struct walk *w, const struct lowers *parent_lowers, bool rep
 {
 	AUTO(lowers_release) struct lowers lowers = { 0 };
 	AUTO(entries_release) struct entries entries = { 0 };
-	int fd = open_upper_dir(w);
+	int fd = tree_open_real_dir(w->trees->upper_fd, relative(w));
 	bool opaque;
 	int r;
 
@@ -416,7 +475,7 @@ static int walk_dir(struct walk *w, const struct lowers *parent_lowers, bool rep
 		return 0; /* gone since its name was read */
 	if (fd < 0)
 		return fail_at(w, fd, "open directory");
-	opaque = whiteout_is_opaque(fd, w->xattrs);
+	opaque = is_opaque(w, fd);
 	r = find_lowers(w, parent_lowers, &lowers);
 	if (r < 0) {
 		auto_close_fn(&fd);
@@ -425,31 +484,42 @@ static int walk_dir(struct walk *w, const struct lowers *parent_lowers, bool rep
 	replaced = replaced || opaque;
 	r = list_dir(w, fd, &lowers, replaced, &entries);
 	/* An opaque directory was made anew, even if it looks like the one it replaces. */
-	if (r == 0 && opaque && lowers.count)
+	if (r == 0 && opaque && lowers.count && w->trees->rules == CHANGES_OF_UPPER)
 		r = report_ancestors(w);
 	for (size_t i = 0; i < entries.count && r == 0; i++)
 		r = walk_entry(w, &entries.items[i], &lowers, replaced);
 	return r;
 }
 
-int changes_walk(int upper_fd, const int *lower_fds, size_t lower_count, enum overlay_xattrs xattrs,
-		 change_fn *fn, void *arg, struct err *err)
+int changes_walk_trees(const struct changes_trees *trees, change_fn *fn, void *arg, struct err *err)
 {
 	auto_free struct walk
 		*w = calloc(1, sizeof(*w)); /* 12 KiB: not for the stack of someone's thread */
 	AUTO(lowers_release)
-	struct lowers all = { .index = calloc(lower_count + 1, sizeof(*all.index)) };
+	struct lowers all = { .index = calloc(trees->lower_count + 1, sizeof(*all.index)) };
 
 	if (!w || !all.index)
 		return fail_oom(err);
-	for (; all.count < lower_count; all.count++)
+	for (; all.count < trees->lower_count; all.count++)
 		all.index[all.count] = all.count;
-	w->upper_fd = upper_fd;
-	w->lower_fds = lower_fds;
-	w->lower_count = lower_count;
-	w->xattrs = xattrs;
+	w->trees = trees;
 	w->fn = fn;
 	w->arg = arg;
 	w->err = err;
-	return walk_dir(w, &all, false);
+	return walk_dir(w, &all, !trees->marks);
+}
+
+int changes_walk(int upper_fd, const int *lower_fds, size_t lower_count, enum overlay_xattrs xattrs,
+		 enum changes_rules rules, change_fn *fn, void *arg, struct err *err)
+{
+	const struct changes_trees trees = {
+		.upper_fd = upper_fd,
+		.lower_fds = lower_fds,
+		.lower_count = lower_count,
+		.rules = rules,
+		.marks = true,
+		.xattrs = xattrs,
+	};
+
+	return changes_walk_trees(&trees, fn, arg, err);
 }

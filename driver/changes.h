@@ -24,14 +24,26 @@ typedef int change_fn(void *arg, enum change_kind kind, const char *path);
 	1024 /* directories within one another; what apply takes of a layer, too */
 
 /*
+ * CHANGES_OF_UPPER: all that the upper has is a change, but directories that were only copied up: those
+ * have the type, owner, mode and mtime of the lowers'. An opaque directory is always Changed.
+ *
+ * CHANGES_COMPARED: what moby's comparison of the two mounted trees says, `docker diff`. What the upper has
+ * is a change only where it differs from what the lowers show: in type, mode, owner, device number,
+ * security.capability, and but for directories in size or mtime (where either has no nanoseconds, seconds
+ * count). A directory that does not differ is Changed where something in it is, and so is an opaque one.
+ */
+enum changes_rules { CHANGES_OF_UPPER, CHANGES_COMPARED };
+
+/*
  * lowers: topmost first. Paths come in the order of a depth-first walk, names of a directory in
  * byte order, a directory before what it holds; "/" itself is never reported. In an opaque
- * directory (always reported as Changed) every name that a lower shows there and the upper has not
- * is Deleted, and of what lay beneath that name nothing more is said. Descriptors need not be open
- * for reading (O_PATH will do). The upper may be in use: what vanishes meanwhile is left out.
+ * directory every name that a lower shows there and the upper has not is Deleted, and of what lay
+ * beneath that name nothing more is said. Descriptors need not be open for reading (O_PATH will do).
+ * The upper may be in use: what vanishes meanwhile is not there, or is reported and holds nothing.
+ * CHANGES_COMPARED needs /proc for the capabilities, and takes a file for one without where it is missing.
  * -ELOOP: deeper than CHANGES_DEPTH_MAX; -ENAMETOOLONG: a path over PATH_MAX - 1 bytes.
  */
 int changes_walk(int upper_fd, const int *lower_fds, size_t lower_count, enum overlay_xattrs xattrs,
-		 change_fn *fn, void *arg, struct err *err);
+		 enum changes_rules rules, change_fn *fn, void *arg, struct err *err);
 
 #endif

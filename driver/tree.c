@@ -191,6 +191,29 @@ int tree_open_dir(int root_fd, const char *path, struct err *err)
 	return fd;
 }
 
+int tree_open_real_dir(int root_fd, const char *path)
+{
+	int fd = sys_openat2(root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
+			     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+
+	if (!sys_is_missing(fd))
+		return fd;
+	/* Before Linux 5.6 the same is done a component at a time. */
+	fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && *path) {
+		auto_close int parent = fd;
+		char name[NAME_MAX + 1] = { 0 };
+		size_t len = strcspn(path, "/");
+
+		if (len > NAME_MAX)
+			return -ENAMETOOLONG;
+		memcpy(name, path, len);
+		path += len + (path[len] == '/');
+		fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 int tree_open_parent(int root_fd, const char *path, char ret_name[NAME_MAX + 1], struct err *err)
 {
 	auto_free char *parent = NULL;

@@ -29,6 +29,13 @@
 int tree_open_dir(int root_fd, const char *path, struct err *err);
 
 /*
+ * The directory at `path` ("." is the root), of which every component is a real directory: for a tree
+ * that may be in use as we look, so that who swaps one for a symlink gains nothing. `path` has no "..",
+ * and no slash at either end. Readable descriptor or -errno, without words: -ENOENT, -ENOTDIR, -ELOOP.
+ */
+int tree_open_real_dir(int root_fd, const char *path);
+
+/*
  * The parent directory of `path` (symlinks followed inside root) and the bare last component, copied
  * to `ret_name`; slashes at the end of `path` do not count. -EINVAL where the last component is "",
  * "." or "..". The descriptor is the caller's.

@@ -328,7 +328,7 @@ int overlaid_container_changes(struct overlaid *o, const char *name, overlaid_ch
 		return 0;
 	return r < 0 ? r :
 		       changes_walk(upper_fd, plan.lower_fds, plan.lower_count, plan.xattrs,
-				    hand_change, &changes, err);
+				    CHANGES_OF_UPPER, hand_change, &changes, err);
 }
 
 int overlaid_container_usage(struct overlaid *o, const char *name, uint64_t *ret_disk_bytes,

@@ -22,6 +22,7 @@ struct run {
 	struct buf text;
 	int upper_fd, lower_fds[LOWERS];
 	enum overlay_xattrs xattrs;
+	enum changes_rules rules;
 	int stop_after; /* lines; 0: never */
 	struct err err;
 };
@@ -41,8 +42,8 @@ static int walk(void *arg)
 {
 	struct run *run = arg;
 
-	return changes_walk(run->upper_fd, run->lower_fds, LOWERS, run->xattrs, note, run,
-			    &run->err);
+	return changes_walk(run->upper_fd, run->lower_fds, LOWERS, run->xattrs, run->rules, note,
+			    run, &run->err);
 }
 
 static void open_run(struct run *run, enum overlay_xattrs xattrs)
@@ -66,12 +67,13 @@ static void close_run(struct run *run)
 		(void)close(run->lower_fds[i]);
 }
 
-static void expect_for(enum overlay_xattrs xattrs, const char *lines)
+static void expect_by(enum changes_rules rules, enum overlay_xattrs xattrs, const char *lines)
 {
 	static const char *const old_kernel[] = { "openat2" };
 	struct run run;
 
 	open_run(&run, xattrs);
+	run.rules = rules;
 	if (walk(&run) != 0)
 		fail_msg("%s", run.err.text);
 	assert_string_equal(buf_text(&run.text), lines);
@@ -81,9 +83,19 @@ static void expect_for(enum overlay_xattrs xattrs, const char *lines)
 	close_run(&run);
 }
 
+static void expect_for(enum overlay_xattrs xattrs, const char *lines)
+{
+	expect_by(CHANGES_OF_UPPER, xattrs, lines);
+}
+
 static void expect(const char *lines)
 {
 	expect_for(OVERLAY_XATTRS_TRUSTED, lines);
+}
+
+static void expect_compared(const char *lines)
+{
+	expect_by(CHANGES_COMPARED, OVERLAY_XATTRS_TRUSTED, lines);
 }
 
 /* Gives both the same time, as copy-up does; owner and mode are the same by themselves. */
@@ -391,6 +403,171 @@ static void what_lowers_deleted_is_not_deleted_again(void **state)
 	expect("C /dir\nD /dir/b\nD /dir/c\n");
 }
 
+/* ---- compared ---- */
+
+/* Alike in "upper" and "l1"; at first. */
+static void put_both(const char *name, const char *contents)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "l1/%s", name);
+	put_file(path, contents);
+	set_mtime(path, 1700000000, 123456789);
+	(void)snprintf(path, sizeof(path), "upper/%s", name);
+	put_file(path, contents);
+	set_mtime(path, 1700000000, 123456789);
+}
+
+static void a_file_alike_in_both_is_no_change(void **state)
+{
+	put_both("a", "same");
+	put_both("dir/b", "same");
+	assert_int_equal(symlink("a", "l1/link"), 0);
+	assert_int_equal(symlink("b", "upper/link"), 0);
+	same_time("l1/link", "upper/link");
+	expect_compared("");
+}
+
+static void each_difference_of_a_file_is_a_change(void **state)
+{
+	static const char *const names[] = { "group", "mode", "same", "second", "size", "user" };
+
+	needs_root();
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		put_both(names[i], "1234");
+	put_file("upper/size", "12345");
+	set_mtime("upper/size", 1700000000, 123456789);
+	set_mtime("upper/second", 1700000001, 123456789);
+	assert_int_equal(chmod("upper/mode", 0755), 0);
+	assert_int_equal(chown("upper/user", 7, 0), 0);
+	assert_int_equal(chown("upper/group", 0, 7), 0);
+	assert_int_equal(mknod("l1/device", S_IFCHR | 0600, 0x101), 0);
+	assert_int_equal(mknod("upper/device", S_IFCHR | 0600, 0x102), 0);
+	same_time("l1/device", "upper/device");
+	expect_compared("C /device\nC /group\nC /mode\nC /second\nC /size\nC /user\n");
+}
+
+/* A layer that came as a tar has none. */
+static void no_nanoseconds_are_any_nanoseconds(void **state)
+{
+	put_both("a", "");
+	put_both("b", "");
+	put_both("c", "");
+	set_mtime("l1/a", 1700000000, 0);
+	set_mtime("upper/b", 1700000000, 0);
+	set_mtime("upper/c", 1700000000, 1);
+	expect_compared("C /c\n");
+}
+
+static void put_capability(const char *path, unsigned char set)
+{
+	unsigned char value[20] = { 0, 0, 0, 2, set };
+
+	assert_int_equal(setxattr(path, "security.capability", value, sizeof(value), 0), 0);
+}
+
+static void a_capability_is_a_difference(void **state)
+{
+	needs_root();
+	put_both("added", "");
+	put_capability("upper/added", 1);
+	put_both("gone", "");
+	put_capability("l1/gone", 1);
+	put_both("other", "");
+	put_capability("l1/other", 1);
+	put_capability("upper/other", 2);
+	put_both("same", "");
+	put_capability("l1/same", 1);
+	put_capability("upper/same", 1);
+	put_both("xattr", "");
+	assert_int_equal(setxattr("upper/xattr", "user.any", "", 0, 0), 0);
+	put_dir("l1/dir");
+	put_dir("upper/dir");
+	put_capability("upper/dir", 1);
+	expect_compared("C /added\nC /dir\nC /gone\nC /other\n");
+}
+
+/* Makes top/nnn.../... of 4009 bytes, a file of 70 bytes in it, and gives that a capability. */
+static void put_far_capability(const char *top, unsigned char set)
+{
+	auto_close int fd = -EBADF, file = -EBADF;
+	char name[251] = "", last[71] = "";
+	unsigned char value[20] = { 0, 0, 0, 2, set };
+
+	memset(name, 'n', sizeof(name) - 1);
+	memset(last, 'l', sizeof(last) - 1);
+	put_dir(top);
+	fd = open_dir(top, O_PATH);
+	for (int i = 0; i < 16; i++) {
+		auto_close int parent = fd;
+
+		assert_int_equal(mkdirat(parent, name, 0755), 0);
+		fd = openat(parent, name, O_PATH | O_CLOEXEC);
+	}
+	file = openat(fd, last, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(file >= 0);
+	assert_int_equal(fsetxattr(file, "security.capability", value, sizeof(value), 0), 0);
+	assert_int_equal(futimens(file, (const struct timespec[2]){ { 1, 0 }, { 1, 0 } }), 0);
+}
+
+static void capabilities_are_compared_at_the_longest_path(void **state)
+{
+	needs_root();
+	put_far_capability("l1", 1);
+	put_far_capability("upper", 1);
+	expect_compared("");
+}
+
+static void a_directorys_time_is_no_difference(void **state)
+{
+	put_both("dir/same", "");
+	put_both("mode/same", "");
+	put_both("in/same", "");
+	put_file("upper/in/new", "");
+	set_mtime("upper/dir", 1, 1);
+	assert_int_equal(chmod("upper/mode", 0700), 0);
+	expect_compared("C /in\nA /in/new\nC /mode\n");
+}
+
+static void a_directory_made_again_is_compared(void **state)
+{
+	needs_root();
+	put_both("a/dir/same", "");
+	put_both("a/dir/sub/same", "");
+	put_opaque_dir("upper/a/dir", OVERLAY_XATTRS_TRUSTED);
+	expect_compared("");
+	put_file("upper/a/dir/new", "");
+	put_file("l2/a/dir/gone/x", "");
+	put_file("l2/a/dir/sub/gone", "");
+	put_file("upper/a/dir/sub/new", "");
+	expect_compared("C /a\nC /a/dir\nD /a/dir/gone\nA /a/dir/new\n"
+			"C /a/dir/sub\nD /a/dir/sub/gone\nA /a/dir/sub/new\n");
+}
+
+static void a_directory_made_again_that_lacks_something_is_changed(void **state)
+{
+	needs_root();
+	put_both("dir/same", "");
+	put_file("l3/dir/gone", "");
+	put_opaque_dir("upper/dir", OVERLAY_XATTRS_TRUSTED);
+	expect_compared("C /dir\nD /dir/gone\n");
+}
+
+static void types_and_whiteouts_are_compared_too(void **state)
+{
+	needs_root();
+	put_file("l1/dir-to-file/old", "");
+	put_file("upper/dir-to-file", "");
+	put_file("l1/file-to-dir", "");
+	put_file("upper/file-to-dir/new", "");
+	put_file("l2/gone", "");
+	put_whiteout("upper/gone");
+	put_whiteout("upper/never");
+	put_file("upper/new/in", "");
+	expect_compared("C /dir-to-file\nC /file-to-dir\nA /file-to-dir/new\nD /gone\n"
+			"A /new\nA /new/in\n");
+}
+
 /* ---- order, names, limits ---- */
 
 static void names_come_in_byte_order(void **state)
@@ -426,7 +603,9 @@ static void no_lowers_at_all_means_all_is_added(void **state)
 
 	put_file("upper/a/b", "");
 	open_run(&run, OVERLAY_XATTRS_TRUSTED);
-	assert_int_equal(changes_walk(run.upper_fd, NULL, 0, run.xattrs, note, &run, &run.err), 0);
+	assert_int_equal(changes_walk(run.upper_fd, NULL, 0, run.xattrs, run.rules, note, &run,
+				      &run.err),
+			 0);
 	assert_string_equal(buf_text(&run.text), "A /a\nA /a/b\n");
 	close_run(&run);
 }
@@ -615,6 +794,15 @@ int main(void)
 		sandbox_test(a_new_opaque_directory_is_just_added),
 		sandbox_test(what_lies_in_an_opaque_directory_hides_too),
 		sandbox_test(what_lowers_deleted_is_not_deleted_again),
+		sandbox_test(a_file_alike_in_both_is_no_change),
+		sandbox_test(each_difference_of_a_file_is_a_change),
+		sandbox_test(no_nanoseconds_are_any_nanoseconds),
+		sandbox_test(a_capability_is_a_difference),
+		sandbox_test(capabilities_are_compared_at_the_longest_path),
+		sandbox_test(a_directorys_time_is_no_difference),
+		sandbox_test(a_directory_made_again_is_compared),
+		sandbox_test(a_directory_made_again_that_lacks_something_is_changed),
+		sandbox_test(types_and_whiteouts_are_compared_too),
 		sandbox_test(names_come_in_byte_order),
 		sandbox_test(a_caller_can_stop),
 		sandbox_test(no_lowers_at_all_means_all_is_added),
