@@ -76,7 +76,7 @@ cflags = -std=gnu11 -fPIC -pthread -fstack-protector-strong $(warnings) $(saniti
 	-include driver/base/banned.h $(fortify) $(CPPFLAGS) $(CFLAGS)
 ldflags = -pthread -Wl,-O1,--as-needed,--hash-style=gnu,-z,relro,-z,now $(sanitize) $(LDFLAGS)
 
-# Linked; libarchive, libcrypto, libmount, libzstd, libisal and libpcre2 are loaded when used (driver/base/dl.h).
+# Linked; libarchive, libcrypto, libmount, libzstd, libisal, libpcre2 and libmicrohttpd are loaded when used (driver/base/dl.h).
 base_libs = -lyajl -ldl
 driver_libs = -lcap
 graph_libs = -lsqlite3
