@@ -8,7 +8,7 @@
 #   make check-fuzz       only the fuzz targets, on the inputs in tests/fuzz/corpus
 #   make check-runtimes   containerd and Docker of Debian 13 with our snapshotter (needs root; makes that Debian
 #                         once, in build/trixie, or takes the one in TRIXIE=DIR)
-#   make runtimes-tools   the tests' own clients of containerd and of the snapshotter (needs go)
+#   make runtimes-tools   the tests' own clients of containerd, of the snapshotter and of the graphdriver (needs go)
 #   make fuzz             the fuzz targets, on inputs that libFuzzer makes up (needs clang)
 #   make lint             layers, headers, lengths, clang-format, cppcheck, clang-tidy
 #   make demo             from Debian packages to a command in a mounted image (needs root)
@@ -98,7 +98,8 @@ fuzz_shared_src := $(filter-out $(fuzz_src) $(fuzz_main_src),$(wildcard tests/fu
 tool_shared_src := $(wildcard tests/tools/*_filter.c)
 unpack_src := $(wildcard driver/unpack/*.c)
 tool_src := $(filter-out $(tool_shared_src),$(wildcard tests/tools/*.c tests/bench/*.c))
-bats := $(wildcard tests/integration/*.bats tests/runtimes/containerd/*.bats)
+bats := $(wildcard tests/integration/*.bats tests/runtimes/containerd/*.bats \
+	tests/runtimes/docker/*.bats)
 
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 cmd_objects = $(call objects,$(1)) $(patsubst %.proto,$(B)/%.pb-c.o,$(proto))
@@ -234,17 +235,23 @@ $(tools): %: %.o $(call objects,$(tool_shared_src)) $(B)/libbase.a $(B)/flags
 	$(call say,LINK)$(CC) $(ldflags) -o $@ $(filter %.o,$^) $(B)/libbase.a -lcap $(base_libs)
 
 # Programs of tests, in Go, of the sources that Debian packages. go itself knows what is to be made again. Where
-# there is no go, what they are for is skipped.
+# there is no go, what they are for is skipped. moby's sources want gotest.tools under its newer name, and two packages
+# that Debian leaves out (tests/runtimes/docker/_gopath).
 GOCODE ?= /usr/share/gocode
-go_dir := tests/runtimes/containerd
-go_build = CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOPATH=$(GOCODE) GOCACHE=$(CURDIR)/build/go-cache go build -buildvcs=false
-runtimes-tools: $(B)/flags
-	@mkdir -p $(B)/$(go_dir)
-	@if command -v go >/dev/null && [ -d $(GOCODE)/src/github.com/containerd/containerd/snapshots/testsuite ]; then \
-		$(if $(V),set -x;) $(go_build) -o $(B)/$(go_dir)/ ./$(go_dir)/...; \
+runtimes := tests/runtimes
+go_path := $(CURDIR)/build/go-path
+go_build = CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOPATH=$(CURDIR)/$(runtimes)/docker/_gopath:$(go_path):$(GOCODE) \
+	GOCACHE=$(CURDIR)/build/go-cache go build -buildvcs=false
+go_tools = if command -v go >/dev/null && [ -d $(GOCODE)/src/$(2) ]; then \
+		$(if $(V),set -x;) $(go_build) -o $(B)/$(runtimes)/$(1)/ ./$(runtimes)/$(1)/...; \
 	else \
-		echo "  GO    skipped: go and containerd's sources are missing (scripts/setup --test)"; \
+		echo "  GO    skipped: go and $(3)'s sources are missing (scripts/setup --test)"; \
 	fi
+runtimes-tools: $(B)/flags
+	@mkdir -p $(B)/$(runtimes)/containerd $(B)/$(runtimes)/docker $(go_path)/src/gotest.tools
+	@ln -sfn $(GOCODE)/src/gotest.tools $(go_path)/src/gotest.tools/v3
+	@$(call go_tools,containerd,github.com/containerd/containerd/snapshots/testsuite,containerd)
+	@$(call go_tools,docker,github.com/docker/docker/daemon/graphdriver/graphtest,docker)
 
 # ---- testing ----
 
