@@ -166,6 +166,15 @@ inside() { # command...
 	nsenter --target "$(<"$T/machine/init")" --mount --pid --wd=/ -- "$@"
 }
 
+# Mounts are those of this namespace.
+ov() { # argument...
+	if [ -e "$T/machine/init" ]; then
+		inside "$OVERLAID" --root "$ROOT" --run "$RUN" "$@"
+	else
+		"$OVERLAID" --root "$ROOT" --run "$RUN" "$@"
+	fi
+}
+
 # Starts a command there. DIRECTORY/output has what it says, DIRECTORY/inner its process id there, and
 # DIRECTORY/status, when it has ended, how.
 spawn() { # name of a directory, command...
@@ -209,14 +218,22 @@ processes() {
 
 # As the argument of --docker: SOCKET, or its name.
 plugin_start() { # argument...
-	local program=$OVERLAID socket=${SOCKET-$PLUGIN}
+	local socket=${SOCKET-$PLUGIN} path before
+	path=$socket
+	[[ $socket == */* ]] || path=/run/docker/plugins/$socket.sock
+	before=$(inside stat -c %i "$path" 2>/dev/null) || true
 	case ${DOCKER_RIG-} in
 	builtin) return 0 ;;
-	reference) program=$DOCKER_GO_TOOLS/reference ;;
+	reference) spawn plugin "$DOCKER_GO_TOOLS/reference" --socket "$path" --state "$T/reference-state" ;;
+	*) spawn plugin "$OVERLAID" --root "$ROOT" --run "$RUN" serve --docker "$socket" "$@" ;;
 	esac
-	spawn plugin "$program" --root "$ROOT" --run "$RUN" serve --docker "$socket" "$@"
-	[[ $socket == */* ]] || socket=/run/docker/plugins/$socket.sock
-	until_served "$T/plugin" inside test -S "$socket"
+	until_served "$T/plugin" new_socket "$path" "$before"
+}
+
+# One that was killed leaves its own.
+new_socket() { # path, inode of the one before
+	local inode
+	inode=$(inside stat -c %i "$1" 2>/dev/null) && [ "$inode" != "$2" ]
 }
 
 plugin_stop() {
@@ -234,11 +251,16 @@ plugin_signal() { # signal
 # ---- dockerd ----
 
 dockerd_start() { # argument...
+	dockerd_spawn "$@"
+	until_served "$T/dockerd" dockerd_answers
+}
+
+# Without waiting for it.
+dockerd_spawn() { # argument...
 	[ -e "$T/daemon.json" ] || echo '{}' >"$T/daemon.json"
 	spawn dockerd dockerd --config-file "$T/daemon.json" --experimental --storage-driver "$STORE_DRIVER" \
 		--data-root "$T/data" -H "unix://$T/s" --bridge none --iptables=false --ip6tables=false --ip-forward=false \
 		--ip-masq=false --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$NAMESPACE" "$@"
-	until_served "$T/dockerd" dockerd_answers
 }
 
 dockerd_answers() {
@@ -334,7 +356,7 @@ docker_rows() {
 		[ ! -e "$ROOT/graph.db" ] || sql 'SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM layer) +
 			(SELECT count(*) FROM image) + (SELECT count(*) FROM lease) + (SELECT count(*) FROM trash)'
 	else
-		find "$ROOT" "$T/data/overlay2" -maxdepth 3 -type d -name diff 2>/dev/null | wc -l
+		docker_directories | wc -l
 	fi
 }
 
@@ -343,7 +365,7 @@ docker_directories() {
 	if our_plugin; then
 		find "$ROOT/layers/sha256" "$ROOT/snapshots" "$ROOT/staging" "$ROOT/trash" -mindepth 1 -maxdepth 1
 	else
-		find "$ROOT" "$T/data/overlay2" -maxdepth 3 -type d -name diff 2>/dev/null
+		find "$T/data" -maxdepth 4 -path "*/$STORE_DRIVER/*" -type d -name diff 2>/dev/null
 	fi
 }
 
@@ -358,11 +380,19 @@ assert_nothing_stored() {
 
 # Everything that docker has, is removed.
 remove_everything() {
-	local ids
 	remove_containers
-	ids=$(d images --all --quiet | sort -u)
-	# shellcheck disable=SC2086 # a list of ids
-	[ -z "$ids" ] || d rmi --force $ids >/dev/null
+	remove_images
 	d builder prune --all --force >/dev/null
 	d volume prune --force >/dev/null
+}
+
+# A parent goes after its children.
+remove_images() {
+	local ids before=
+	while ids=$(d images --all --quiet | sort -u) && [ -n "$ids" ]; do
+		[ "$ids" != "$before" ] || fail "images stay: $ids" || return 1
+		before=$ids
+		# shellcheck disable=SC2086 # a list of ids
+		d rmi --force $ids >/dev/null 2>&1 || true
+	done
 }
