@@ -16,7 +16,7 @@
 #include "driver/base/dl.h"
 
 /* Of a connection: half is what is read at once, the other takes an answer's piece and the headers. */
-#define CONN_BYTES   ((size_t)128 << 10)
+#define CONN_BYTES   ((size_t)256 << 10)
 #define LINE_MAX_LEN 1024
 #define LOOK_NS	     (CLOCK_SECOND_NS / 20) /* while draining */
 
