@@ -73,6 +73,10 @@ typedef bool tree_stop_fn(void *arg);
 int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
 		     struct tree_usage *ret, struct err *err);
 
+/* What Docker calls the size of a layer: the sum of st_size of all in dirfd/name but directories, each
+ * inode once; a symlink counts with its length, a whiteout nothing. Walks as tree_usage_at does. */
+int tree_content_bytes(int dirfd, const char *name, uint64_t *ret, struct err *err);
+
 /*
  * A name from outside as it may stand in words: bytes that could drive a terminal (below 0x20, and
  * 0x7f) and backslashes as \ooo, a long one cut with "...". Returns text->text.

@@ -8,21 +8,12 @@
 
 #include "driver/base/auto.h"
 #include "driver/base/buf.h"
+#include "driver/inode_map.h"
 
 #define STAT_BLOCK 512 /* the unit of st_blocks, whatever the filesystem */
 
 /* Names of directories that still wait to be entered, at any one time. */
 #define PENDING_MAX ((size_t)1 << 30)
-
-struct inode {
-	uint64_t dev, ino; /* ino 0: a free place */
-};
-
-/* The hard-linked inodes seen so far: open addressing, at most half full. */
-struct inode_set {
-	struct inode *places;
-	size_t size, used;
-};
 
 /* A directory on the way from the top to where the walk is. */
 struct level {
@@ -34,73 +25,26 @@ struct walk {
 	int fd; /* of the innermost level; owned */
 	struct level *levels;
 	size_t depth, levels_size;
-	struct buf pending; /* names, each NUL-terminated */
-	struct inode_set linked;
+	struct buf pending;	 /* names, each NUL-terminated */
+	struct inode_map linked; /* the hard-linked inodes seen so far */
 	struct tree_usage usage;
+	uint64_t content_bytes;
 };
 
 static void walk_release(struct walk *w)
 {
 	auto_close_fn(&w->fd);
 	free(w->levels);
-	free(w->linked.places);
+	inode_map_release(&w->linked);
 	buf_release(&w->pending);
 }
-
-/* ---- the set ---- */
-
-static struct inode *find_place(const struct inode_set *set, const struct inode *inode)
-{
-	size_t at = (size_t)((inode->ino ^ (inode->dev << 32)) * 0x9e3779b97f4a7c15u >> 20);
-
-	for (;; at++) {
-		struct inode *place = &set->places[at & (set->size - 1)];
-
-		if (!place->ino || (place->ino == inode->ino && place->dev == inode->dev))
-			return place;
-	}
-}
-
-static int grow(struct inode_set *set)
-{
-	struct inode_set bigger = { .size = set->size ? set->size * 2 : 64, .used = set->used };
-
-	bigger.places = calloc(bigger.size, sizeof(*bigger.places));
-	if (!bigger.places)
-		return -ENOMEM;
-	for (size_t i = 0; i < set->size; i++) {
-		if (set->places[i].ino)
-			*find_place(&bigger, &set->places[i]) = set->places[i];
-	}
-	free(set->places);
-	*set = bigger;
-	return 0;
-}
-
-/* 1: it was not in the set, and is now; 0: it was. */
-static int add_inode(struct inode_set *set, const struct stat *st)
-{
-	struct inode inode = { .dev = st->st_dev, .ino = st->st_ino };
-	struct inode *place;
-
-	if (set->used * 2 >= set->size && grow(set) < 0)
-		return -ENOMEM;
-	place = find_place(set, &inode);
-	if (place->ino)
-		return 0;
-	*place = inode;
-	set->used++;
-	return 1;
-}
-
-/* ---- the walk ---- */
 
 static int count(struct walk *w, const struct stat *st, struct err *err)
 {
 	int r = 1;
 
 	if (!S_ISDIR(st->st_mode) && st->st_nlink > 1)
-		r = add_inode(&w->linked, st);
+		r = inode_map_add(&w->linked, st, NULL);
 	if (r < 0)
 		return fail_oom(err);
 	if (r == 0)
@@ -109,6 +53,8 @@ static int count(struct walk *w, const struct stat *st, struct err *err)
 	w->usage.disk_bytes += (uint64_t)st->st_blocks * STAT_BLOCK;
 	if (S_ISREG(st->st_mode))
 		w->usage.bytes += (uint64_t)st->st_size;
+	if (!S_ISDIR(st->st_mode))
+		w->content_bytes += (uint64_t)st->st_size;
 	return 0;
 }
 
@@ -215,32 +161,39 @@ static int ascend(struct walk *w, struct err *err)
 	return 0;
 }
 
-int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
-		     struct tree_usage *ret, struct err *err)
+static int walk(struct walk *w, int dirfd, const char *name, tree_stop_fn *stop, void *arg,
+		struct err *err)
 {
-	AUTO(walk_release) struct walk w = { .fd = -EBADF };
 	struct tree_text text;
 	struct stat st;
 	int fd, r;
 
-	w.pending.max = PENDING_MAX;
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
 		return fail(err, -errno, "%s: %m", tree_printable(name, &text));
-	r = count(&w, &st, err);
+	r = count(w, &st, err);
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			return fail(err, -errno, "%s: %m", tree_printable(name, &text));
-		r = enter(&w, fd, err);
+		r = enter(w, fd, err);
 	}
-	while (r == 0 && w.depth) {
+	while (r == 0 && w->depth) {
 		if (stop && stop(arg))
 			return fail(err, -ECANCELED, "nobody waits for it any more");
-		if (w.pending.len > w.levels[w.depth - 1].pending_at)
-			r = descend(&w, err);
+		if (w->pending.len > w->levels[w->depth - 1].pending_at)
+			r = descend(w, err);
 		else
-			r = ascend(&w, err);
+			r = ascend(w, err);
 	}
+	return r;
+}
+
+int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
+		     struct tree_usage *ret, struct err *err)
+{
+	AUTO(walk_release) struct walk w = { .fd = -EBADF, .pending = { .max = PENDING_MAX } };
+	int r = walk(&w, dirfd, name, stop, arg, err);
+
 	if (r == 0)
 		*ret = w.usage;
 	return r;
@@ -249,4 +202,14 @@ int tree_usage_until(int dirfd, const char *name, tree_stop_fn *stop, void *arg,
 int tree_usage_at(int dirfd, const char *name, struct tree_usage *ret, struct err *err)
 {
 	return tree_usage_until(dirfd, name, NULL, NULL, ret, err);
+}
+
+int tree_content_bytes(int dirfd, const char *name, uint64_t *ret, struct err *err)
+{
+	AUTO(walk_release) struct walk w = { .fd = -EBADF, .pending = { .max = PENDING_MAX } };
+	int r = walk(&w, dirfd, name, NULL, NULL, err);
+
+	if (r == 0)
+		*ret = w.content_bytes;
+	return r;
 }

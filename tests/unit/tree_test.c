@@ -476,6 +476,24 @@ static void usage_takes_files_links_and_a_descriptor_itself(void **state)
 	assert_int_equal(usage.inodes, 2);
 }
 
+static void contents_are_all_but_directories_once(void **state)
+{
+	uint64_t bytes = 0;
+	struct err err = { 0 };
+
+	needs_root();
+	put_file("root/a/file", "12345");
+	assert_int_equal(link("root/a/file", "root/again"), 0);
+	assert_int_equal(symlink("to/there", "root/link"), 0);
+	put_whiteout("root/gone");
+	assert_int_equal(link("root/gone", "root/a/gone"), 0);
+	assert_int_equal(mkfifo("root/fifo", 0600), 0);
+	assert_int_equal(tree_content_bytes(AT_FDCWD, "root", &bytes, &err), 0);
+	assert_int_equal(bytes, 5 + 8);
+	assert_int_equal(tree_content_bytes(AT_FDCWD, "nothing", &bytes, &err), -ENOENT);
+	assert_int_equal(bytes, 5 + 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -497,6 +515,7 @@ int main(void)
 		sandbox_test(many_hard_links_count_once),
 		sandbox_test(usage_of_deep_trees_needs_few_descriptors),
 		sandbox_test(usage_takes_files_links_and_a_descriptor_itself),
+		sandbox_test(contents_are_all_but_directories_once),
 	};
 
 	return cmocka_run_group_tests_name("tree", tests, sandbox_enter, sandbox_leave);
