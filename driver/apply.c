@@ -101,6 +101,7 @@ int apply_name_set(struct apply_name *name, const char *path, const struct apply
 		   struct err *err)
 {
 	size_t len = strlen(path), parent_len;
+	const char *hidden;
 
 	if (len > limits->path_bytes)
 		return fail(err, -EFBIG, "the name is longer than %u bytes (%zu)%s",
@@ -120,7 +121,10 @@ int apply_name_set(struct apply_name *name, const char *path, const struct apply
 	name->parent[parent_len] = 0;
 	if (!strcmp(name->last, ".."))
 		return fail(err, -EBADMSG, "\"..\" cannot be made");
-	if (strlen(name->last) > NAME_MAX)
+	/* Of a whiteout it is the name it hides that stands on disk. */
+	hidden = name->last;
+	(void)whiteout_parse(name->last, &hidden);
+	if (strlen(hidden) > NAME_MAX)
 		return fail(err, -ENAMETOOLONG, "a name is longer than %d bytes", NAME_MAX);
 	return check_parents(name, limits, err);
 }
