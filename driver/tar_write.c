@@ -320,7 +320,6 @@ static int check_complete(const struct tar_writer *w, struct err *err)
 int tar_writer_entry(struct tar_writer *w, const struct tar_entry *entry, struct err *err)
 {
 	auto_buf struct buf path = { 0 };
-	struct tree_text text;
 	int r = check_complete(w, err);
 
 	assert(entry->size >= 0);
@@ -331,7 +330,7 @@ int tar_writer_entry(struct tar_writer *w, const struct tar_entry *entry, struct
 		r = fail_oom(err);
 	if (r < 0) {
 		w->status = r;
-		return err_prefix(err, r, "%s", tree_printable(entry->path, &text));
+		return r;
 	}
 	w->left = entry->type == TAR_FILE ? (uint64_t)entry->size : 0;
 	return 0;

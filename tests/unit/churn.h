@@ -35,8 +35,11 @@ void churn_unmount(void);
 /* The lowers' directories, topmost first; the caller closes all. */
 void churn_open_lowers(const struct churn *c, int fds[CHURN_LAYERS_MAX]);
 
+enum churn_without { CHURN_USER_XATTRS = 1, CHURN_DIR_XATTRS = 2, CHURN_LINKS = 4 };
+
 /* What a tree is, a line an entry, sorted: type and mode, owner, size, seconds of the mtime, device, link,
- * contents, xattrs of those that layers carry. Sockets, and sizes and times of directories, are left out. */
-void churn_list(const char *root, struct buf *to);
+ * contents, how many names, and the xattrs that the operations set; `without` some. Sockets, and sizes and
+ * times of directories, are left out. */
+void churn_list(const char *root, unsigned int without, struct buf *to);
 
 #endif
