@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cmd/serve/docker.h"
 #include "cmd/serve/notify.h"
 #include "cmd/serve/serve.h"
 #include "cmd/verbs.h"
@@ -26,9 +27,10 @@
 #define AGAIN_ENV	    "OVERLAID_SERVE_AGAIN"
 #define AGAIN_FD	    3
 #define FETCH_KEEP_STANDARD 300
+#define DRAIN_SECONDS	    30
 
 struct serve_options {
-	struct option_list containerd;
+	struct option_list containerd, docker;
 	const char *fetch_keep;
 	bool fetch, no_share, remap;
 };
@@ -36,6 +38,8 @@ struct serve_options {
 static const struct option serve_options[] = {
 	{ 0, "containerd", OPTION_LIST, offsetof(struct serve_options, containerd), "SOCKET",
 	  "a snapshotter for containerd's proxy_plugins, at this unix socket" },
+	{ 0, "docker", OPTION_LIST, offsetof(struct serve_options, docker), "NAME",
+	  "a graphdriver plugin for dockerd --storage-driver=NAME (or the path of its socket)" },
 	{ 0, "fetch", OPTION_FLAG, offsetof(struct serve_options, fetch), NULL,
 	  "get images ourselves, where containerd says which (CRI, Docker)" },
 	{ 0, "fetch-keep", OPTION_TEXT, offsetof(struct serve_options, fetch_keep), "SECONDS",
@@ -110,6 +114,9 @@ static void *take_signals(void *arg)
 		       d->again ? "RELOADING=1\nMONOTONIC_USEC=%lld" : "STOPPING=1",
 		       (long long)(clock_ns() / 1000));
 	(void)notify(state, NULL);
+	for (size_t i = 0; i < d->face_count; i++)
+		if (d->faces[i].docker)
+			docker_drain(d->faces[i].docker, DRAIN_SECONDS);
 	grpc_server_drain(d->server);
 	janitor_drain(d->serve.janitor);
 	if (d->serve.fetch)
@@ -168,40 +175,67 @@ static int find_own(size_t number, size_t count, const char *path, struct face *
 	return fd;
 }
 
-static int open_face(struct daemon *d, const char *path, size_t count,
+static void release_face(struct face *face)
+{
+	docker_free(face->docker);
+	free(face->path);
+	free(face->plugin);
+}
+
+/* Takes `face` over, whose path is set. */
+static int open_face(struct daemon *d, struct face face, size_t count,
 		     struct notify_sockets *passed, struct err *err)
 {
-	struct face *face = &d->faces[d->face_count];
-
-	*face = (struct face){ .path = strdup(path) };
-	face->fd = find_own(d->face_count, count, path, face);
-	if (!face->path)
+	if (!face.path)
 		return fail_oom(err);
-	if (face->fd < 0) {
-		face->fd = notify_find(passed, path);
-		face->passed = face->fd >= 0;
+	face.fd = find_own(d->face_count, count, face.path, &face);
+	if (face.fd < 0) {
+		face.fd = notify_find(passed, face.path);
+		face.passed = face.fd >= 0;
 	}
-	if (face->fd < 0)
-		face->fd = listen_unix(path, &face->name, err);
-	if (face->fd < 0) {
-		free(face->path);
-		return face->fd;
+	if (face.fd < 0)
+		face.fd = listen_unix(face.path, &face.name, err);
+	if (face.fd < 0) {
+		release_face(&face);
+		return face.fd;
 	}
-	d->face_count++;
-	return know_path(face, err);
+	d->faces[d->face_count++] = face;
+	return know_path(&d->faces[d->face_count - 1], err);
+}
+
+static int open_docker(struct daemon *d, const char *argument, size_t count,
+		       struct notify_sockets *passed, struct err *err)
+{
+	struct face face = { .docker = NULL };
+	int r = docker_name(argument, &face.path, &face.plugin, err);
+
+	if (r >= 0)
+		r = open_face(d, face, count, passed, err);
+	return r < 0 ? r :
+		       docker_new(&d->serve, face.plugin, &d->faces[d->face_count - 1].docker, err);
+}
+
+static int listen_at(struct daemon *d, struct face *face, struct err *err)
+{
+	return face->docker ? docker_listen(face->docker, face->fd, err) :
+			      grpc_server_listen(d->server, face->fd, face, err);
 }
 
 static int open_faces(struct daemon *d, const struct serve_options *o, struct err *err)
 {
+	const size_t count = o->containerd.count + o->docker.count;
 	struct notify_sockets passed = { 0 };
 	int r = notify_take_sockets(&passed, err);
 
-	if (r >= 0 && o->containerd.count > FACES_MAX)
+	if (r >= 0 && count > FACES_MAX)
 		r = fail(err, -E2BIG, "at most %d sockets", FACES_MAX);
 	for (size_t i = 0; r >= 0 && i < o->containerd.count; i++)
-		r = open_face(d, o->containerd.items[i], o->containerd.count, &passed, err);
+		r = open_face(d, (struct face){ .path = strdup(o->containerd.items[i]) }, count,
+			      &passed, err);
+	for (size_t i = 0; r >= 0 && i < o->docker.count; i++)
+		r = open_docker(d, o->docker.items[i], count, &passed, err);
 	for (size_t i = 0; r >= 0 && i < d->face_count; i++)
-		r = grpc_server_listen(d->server, d->faces[i].fd, &d->faces[i], err);
+		r = listen_at(d, &d->faces[i], err);
 	notify_sockets_release(&passed);
 	(void)unsetenv(AGAIN_ENV);
 	return r;
@@ -244,6 +278,10 @@ static void stop(struct daemon *d)
 		(void)pthread_kill(d->signals, SIGUSR1);
 		(void)pthread_join(d->signals, NULL);
 	}
+	for (size_t i = 0; i < d->face_count; i++) {
+		docker_free(d->faces[i].docker);
+		d->faces[i].docker = NULL;
+	}
 	/* Helpers give to the writer. */
 	work_free(s->readers);
 	work_free(s->walkers);
@@ -256,7 +294,7 @@ static void stop(struct daemon *d)
 		if (!d->faces[i].passed)
 			listen_remove(d->faces[i].path, &d->faces[i].name);
 		(void)close(d->faces[i].fd);
-		free(d->faces[i].path);
+		release_face(&d->faces[i]);
 	}
 }
 
@@ -317,7 +355,7 @@ static int begin_again(struct daemon *d, struct err *err)
  * with. */
 static void keep_numbers(size_t count)
 {
-	for (int fd = 3; fd < 3 + (int)count; fd++) {
+	for (int fd = 3; fd < 3 + (int)count && fd < 3 + FACES_MAX; fd++) {
 		auto_close int null_fd = -EBADF;
 
 		if (fcntl(fd, F_GETFD) >= 0)
@@ -351,15 +389,16 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 	ssize_t len = readlink("/proc/self/exe", d.exe, sizeof(d.exe) - 1);
 	int r;
 
-	if (o->containerd.count == 0)
-		return app_usage(app, "what is to be served? --containerd SOCKET");
+	if (o->containerd.count + o->docker.count == 0)
+		return app_usage(app,
+				 "what is to be served? --containerd SOCKET, --docker NAME, or both");
 	if (parse_seconds(o->fetch_keep, &d.fetch_keep) < 0)
 		return app_usage(app,
 				 "--fetch-keep is a number of seconds, 1 to 86400, not '%.60s'",
 				 o->fetch_keep);
 	app->store_options.serving = d.serve.store.serving = true;
 	d.serve.store.progress = NULL;
-	keep_numbers(o->containerd.count < FACES_MAX ? o->containerd.count : FACES_MAX);
+	keep_numbers(o->containerd.count + o->docker.count);
 	r = len < 0 ? fail(err, -errno, "/proc/self/exe: %m") : app_store(app, &store, err);
 	if (r >= 0)
 		r = overlaid_snapshots_check(store, err);
@@ -368,7 +407,8 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 	block_signals();
 	r = start(&d, o, err);
 	for (size_t i = 0; r >= 0 && i < d.face_count; i++)
-		serve_log("serving containerd at %s", d.faces[i].path);
+		serve_log("serving %s at %s", d.faces[i].docker ? "Docker" : "containerd",
+			  d.faces[i].path);
 	if (r >= 0) {
 		(void)notify("READY=1", NULL);
 		r = grpc_server_run(d.server, err);
@@ -379,7 +419,7 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 
 const struct verb serve_verb = {
 	.name = "serve",
-	.args = "--containerd SOCKET [OPTIONS]",
+	.args = "[--containerd SOCKET]... [--docker NAME]... [OPTIONS]",
 	.summary = "Serve container runtimes, as a daemon in the foreground",
 	.example = "overlaid serve --containerd /run/overlaid/containerd.sock",
 	.options = serve_options,

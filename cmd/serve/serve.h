@@ -5,6 +5,8 @@
  *	grpc		frames and streams; the I/O thread
  *	wire, filter	messages of containerd's snapshots service, and what List asks for
  *	snapshots	the service: what each call means
+ *	http, docker	Docker's graphdriver protocol (docker.h says more)
+ *	handles		store handles for threads that come and go
  *	fetch		images that containerd is about to unpack, got by ourselves instead
  *	work		the threads that use the store
  *	listen, notify	sockets, and the service manager
@@ -21,6 +23,7 @@
 #include "driver/base/digest.h"
 #include "graph/overlaid.h"
 
+struct docker;
 struct fetch;
 
 struct serve {
@@ -41,6 +44,8 @@ struct face {
 	int fd;
 	struct listen_name name;
 	bool passed; /* by the service manager, or by ourselves before a restart */
+	struct docker *docker; /* NULL: it is containerd's */
+	char *plugin;	       /* its name */
 };
 
 /* One line to stderr. */
