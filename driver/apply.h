@@ -112,7 +112,7 @@ struct apply_result {
 	uint64_t entries;    /* in the tar */
 	uint64_t dropped_xattrs;
 	uint32_t max_uid, max_gid; /* of its entries */
-	bool bound; /* something of the parent's is in it */
+	bool bound;		   /* something of the parent's is in it */
 	bool root_implied;  /* the tar says nothing of the root: it is root:root 0755 with time 0 */
 	struct buf implied; /* paths of directories of which the layer says nothing, so that those
 			     * beneath say what they are: without a leading slash, resolved, each

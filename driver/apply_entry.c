@@ -237,8 +237,7 @@ static int not_here(const struct applier *a, struct err *err)
 
 static int to_directory(const struct applier *a, struct err *err)
 {
-	return fail(err,
-		    a->dirs.passed && !a->options->parent ? APPLY_NEEDS_PARENT : -EBADMSG,
+	return fail(err, a->dirs.passed && !a->options->parent ? APPLY_NEEDS_PARENT : -EBADMSG,
 		    "a hard link to a directory");
 }
 

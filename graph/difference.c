@@ -28,8 +28,8 @@ struct pair {
 	int root_fd; /* where what was added or modified has its content */
 	int old_fd;  /* -EBADF: nothing */
 };
-#define PAIR_INIT                                                                         \
-	{                                                                                 \
+#define PAIR_INIT                                                                \
+	{                                                                        \
 		.lowers = OVERLAY_PLAN_INIT, .root_fd = -EBADF, .old_fd = -EBADF \
 	}
 

@@ -99,11 +99,9 @@ static int unpack(struct filling *f, struct err *err)
 					 .limits = f->o->limits.layer,
 					 .threads = pool_cpus() > 1 };
 	struct unpack_options how = { .unconfined = handle_is_unconfined() };
-	const struct unpack_input input = { .fd = -EBADF,
-					    .size = -1,
-					    .read = f->read,
-					    .arg = f->arg,
-					    .grown_fd = -EBADF };
+	const struct unpack_input input = {
+		.fd = -EBADF, .size = -1, .read = f->read, .arg = f->arg, .grown_fd = -EBADF
+	};
 	auto_unpacker struct unpacker *unpacker = NULL;
 	struct flush flush;
 	int r = probe_xattrs(f->o->store->staging_fd, &how.xattrs, err);
@@ -122,8 +120,7 @@ static int unpack(struct filling *f, struct err *err)
 static int unpack_in_staging(struct filling *f, struct err *err)
 {
 	int r = staging_make(f->o->store, &f->staging, err);
-	auto_close int dir_fd = r < 0 ? r :
-					open_or_make_dir_at(f->staging.fd, UNPACKED, 0700, err);
+	auto_close int dir_fd = r < 0 ? r : open_or_make_dir_at(f->staging.fd, UNPACKED, 0700, err);
 	auto_close int tree_fd = dir_fd < 0 ? dir_fd :
 					      open_or_make_dir_at(dir_fd, "diff", 0755, err);
 
@@ -191,8 +188,7 @@ static int publish(struct filling *f, struct err *err)
 	auto_close int dir_fd = open_dir_at(f->staging.fd, UNPACKED, err);
 	int r = dir_fd < 0 ? dir_fd : layer_write_json(dir_fd, &f->facts, err);
 
-	if (r >= 0 &&
-	    renameat(f->staging.fd, UNPACKED, f->staging.fd, digest_hex(&f->key)) < 0)
+	if (r >= 0 && renameat(f->staging.fd, UNPACKED, f->staging.fd, digest_hex(&f->key)) < 0)
 		r = fail(err, -errno, "name the layer: %m");
 	if (r >= 0)
 		r = store_sync(store, err);

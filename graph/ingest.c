@@ -479,7 +479,8 @@ static int unpack(struct extraction *x, struct ingest_layer *layer,
 		  const struct source_stream *stream, const struct apply_options *options,
 		  struct err *err)
 {
-	const struct unpack_options how = { .xattrs = x->xattrs, .unconfined = handle_is_unconfined() };
+	const struct unpack_options how = { .xattrs = x->xattrs,
+					    .unconfined = handle_is_unconfined() };
 	const struct unpack_input input = { .fd = stream->fd,
 					    .offset = stream->offset,
 					    .size = stream->size,

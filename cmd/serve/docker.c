@@ -26,8 +26,8 @@ struct docker {
 	const char *name;
 	struct handles *handles;
 	struct http_server *http;
-	pthread_mutex_t lock;	  /* of the rest */
-	struct docker_home *home; /* NULL: no Init yet */
+	pthread_mutex_t lock;	     /* of the rest */
+	struct docker_home *home;    /* NULL: no Init yet */
 	int dockerd_pid, dockerd_fd; /* who said Init; 0 and -EBADF: not known */
 };
 
@@ -98,8 +98,9 @@ static void end(struct call *c)
 
 static int need_home(struct call *c)
 {
-	return c->home ? 0 :
-			 fail(&c->err, -EINVAL, "there was no GraphDriver.Init yet: restart dockerd");
+	return c->home ?
+		       0 :
+		       fail(&c->err, -EINVAL, "there was no GraphDriver.Init yet: restart dockerd");
 }
 
 static int read_request(struct call *c)
@@ -171,8 +172,8 @@ static void finish_change(struct work_job *job, int r, const struct err *err)
 	(void)sem_post(&change->told);
 }
 
-static int change_store(struct call *c, int (*fn)(struct call *c, struct overlaid *store, void *arg),
-			void *arg)
+static int change_store(struct call *c,
+			int (*fn)(struct call *c, struct overlaid *store, void *arg), void *arg)
 {
 	struct change change = { .job = { .run = run_change, .finish = finish_change },
 				 .call = c,
@@ -252,8 +253,7 @@ static int capabilities(struct call *c)
 	int r = read_request(c);
 
 	return r < 0 ? r :
-		       buf_puts(&c->answer,
-				"{\"Capabilities\":{\"ReproducesExactDiffs\":false}}");
+		       buf_puts(&c->answer, "{\"Capabilities\":{\"ReproducesExactDiffs\":false}}");
 }
 
 static bool is_alive(int pidfd)
@@ -602,20 +602,21 @@ static int export(struct call *c, struct sending *s)
 
 static int fill(struct call *c)
 {
+	struct overlaid_maps maps;
 	uint64_t bytes;
 	int r = need_home(c);
 
 	c->id = http_call_query(c->http, "id");
 	if (r >= 0)
 		r = docker_check_id(c->id, &c->err);
-	if (r >= 0) {
-		struct overlaid_maps maps = docker_home_maps(c->home);
-
-		r = overlaid_snapshot_fill(c->store, c->home->scope, c->id, &maps, http_call_read,
-					   c->http, &bytes, &c->err);
-	}
-	if (r >= 0)
-		r = mounts_settle(c->home->mounts, c->id, &c->err);
+	if (r < 0)
+		return r;
+	maps = docker_home_maps(c->home);
+	r = overlaid_snapshot_fill(c->store, c->home->scope, c->id, &maps, http_call_read, c->http,
+				   &bytes, &c->err);
+	if (r < 0)
+		return r;
+	r = mounts_settle(c->home->mounts, c->id, &c->err);
 	return r < 0 ? r : buf_printf(&c->answer, "{\"Size\":%llu}", (unsigned long long)bytes);
 }
 
@@ -658,10 +659,10 @@ static int status(struct call *c)
 
 /* ---- the table ---- */
 
-#define CALL(name, fn)                                       \
+#define CALL(name, fn)                                            \
 	static void run_##name(void *arg, struct http_call *http) \
-	{                                                    \
-		run(arg, http, fn);                          \
+	{                                                         \
+		run(arg, http, fn);                               \
 	}
 
 CALL(activate, activate)
@@ -735,9 +736,10 @@ int docker_name(const char *argument, char **ret_path, char **ret_name, struct e
 	if (!name)
 		return fail_oom(err);
 	if (docker_check_id(name, NULL) < 0)
-		return fail(err, -EINVAL,
-			    "--docker %s: a plugin's name is made of letters, digits, '_', '.' and '-'",
-			    argument);
+		return fail(
+			err, -EINVAL,
+			"--docker %s: a plugin's name is made of letters, digits, '_', '.' and '-'",
+			argument);
 	path = base == argument ? NULL : strdup(argument);
 	if (!path && asprintf(&path, "%s/%s.sock", DOCKER_PLUGINS, name) < 0)
 		return fail_oom(err);

@@ -19,11 +19,11 @@
 
 struct docker_home {
 	atomic_uint users;
-	char *path;	       /* dockerd's directory; nothing is kept there */
-	char *scope;	       /* "docker:PATH" */
-	char *uids, *gids;     /* maps; "": none */
-	uint64_t size_bytes;   /* of containers that do not say how much they may write; 0: any */
-	struct json *setting;  /* as it is kept */
+	char *path;	      /* dockerd's directory; nothing is kept there */
+	char *scope;	      /* "docker:PATH" */
+	char *uids, *gids;    /* maps; "": none */
+	uint64_t size_bytes;  /* of containers that do not say how much they may write; 0: any */
+	struct json *setting; /* as it is kept */
 	struct mounts *mounts;
 };
 
@@ -38,11 +38,13 @@ int docker_home_load(struct overlaid *store, const char *name, struct docker_hom
 int docker_home_keep(struct overlaid *store, const char *name, const struct docker_home *home,
 		     struct err *err);
 
+/* One more who has it, and one less. */
 struct docker_home *docker_home_ref(struct docker_home *home);
 void docker_home_unref(struct docker_home *home); /* NULL allowed */
 void docker_home_unrefp(struct docker_home **home);
 #define auto_docker_home AUTO(docker_home_unrefp)
 
+/* Its maps, as the store wants them; they stay the home's. */
 struct overlaid_maps docker_home_maps(const struct docker_home *home);
 
 #endif

@@ -16,7 +16,8 @@ int docker_json_parse(const void *body, size_t len, struct json **ret, struct er
 	int r;
 
 	if (len == 0)
-		return fail(err, -EBADMSG, "the request came without its body; it was not acted on");
+		return fail(err, -EBADMSG,
+			    "the request came without its body; it was not acted on");
 	r = json_parse(body, len, BODY_BYTES_MAX, "the request", &j, err);
 	if (r < 0)
 		return r;
@@ -50,7 +51,8 @@ int docker_check_id(const char *id, struct err *err)
 static int add_range(const struct json *range, const char *key, struct buf *text, struct err *err)
 {
 	int64_t inside = json_int_or(range, "/container_id", -1),
-		outside = json_int_or(range, "/host_id", -1), count = json_int_or(range, "/size", -1);
+		outside = json_int_or(range, "/host_id", -1),
+		count = json_int_or(range, "/size", -1);
 
 	if (range->type != JSON_OBJECT || inside < 0 || outside < 0 || count < 1 ||
 	    inside + count > UINT32_MAX || outside + count > UINT32_MAX)

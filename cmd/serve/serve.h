@@ -43,7 +43,7 @@ struct face {
 	char *path; /* absolute, without symlinks in its directory */
 	int fd;
 	struct listen_name name;
-	bool passed; /* by the service manager, or by ourselves before a restart */
+	bool passed;	       /* by the service manager, or by ourselves before a restart */
 	struct docker *docker; /* NULL: it is containerd's */
 	char *plugin;	       /* its name */
 };

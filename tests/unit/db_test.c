@@ -67,8 +67,8 @@ static int add_blob(struct db *db, const char *digest, int64_t size)
 static void a_new_database_has_the_schema(void **state)
 {
 	static const char *const tables[] = {
-		"layer",	  "blob",	 "image", "image_layer", "tag",	  "snapshot",
-		"snapshot_layer", "mount",	 "lease", "lease_layer", "trash", "image_digest",
+		"layer",	  "blob",	 "image", "image_layer", "tag",	   "snapshot",
+		"snapshot_layer", "mount",	 "lease", "lease_layer", "trash",  "image_digest",
 		"chain",	  "chain_patch", "keyed", "keyed_layer", "setting"
 	};
 	struct db *db = open_db();

@@ -107,8 +107,17 @@ static void sizes_have_units(void **state)
 		{ "10G", (uint64_t)10 << 30 },
 		{ "2tb", (uint64_t)2 << 40 },
 	};
-	static const char *const wrong[] = { "",   "0",	   "-1",   "1.5G", "G",	 "1x", "1Gi",
-					     "1kk", " 1", "1 G", "99999999999999999999",
+	static const char *const wrong[] = { "",
+					     "0",
+					     "-1",
+					     "1.5G",
+					     "G",
+					     "1x",
+					     "1Gi",
+					     "1kk",
+					     " 1",
+					     "1 G",
+					     "99999999999999999999",
 					     "9223372036854775807k" };
 	uint64_t bytes = 0;
 
