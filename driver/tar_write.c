@@ -168,7 +168,7 @@ static const char *find_split(const char *path, size_t len)
 	size_t at = len - 1 < PREFIX_BYTES ? len - 1 : PREFIX_BYTES;
 
 	for (; at > 0; at--) {
-		if (path[at] == '/' && at < len - 1)
+		if (at < len - 1 && path[at] == '/')
 			return len - at - 1 <= NAME_BYTES ? path + at : NULL;
 	}
 	return NULL;
