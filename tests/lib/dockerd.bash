@@ -378,6 +378,16 @@ assert_nothing_stored() {
 	eventually nothing_is_stored || fail "left: $(docker_rows) rows; $(docker_directories); $(layer_mounts)"
 }
 
+# Nothing is made in our store, and all is deleted that has to be.
+store_at_rest() {
+	[ "$(sql 'SELECT count(*) FROM trash')" = 0 ] && [ -z "$(names_in "$ROOT/staging")$(names_in "$ROOT/trash")" ]
+}
+
+assert_sound_at_rest() {
+	eventually store_at_rest
+	assert_store_sound
+}
+
 # Everything that docker has, is removed.
 remove_everything() {
 	remove_containers

@@ -219,10 +219,14 @@ assert_all_can_go() {
 @test "what docker asks while the plugin is away is done when it is back" {
 	both_start_with_one
 	plugin_stop
-	d_run --rm $ONE >"$T/said" 2>&1 3>&- &
 	inside test ! -e "/run/docker/plugins/$PLUGIN.sock"
+	d_run --rm $ONE >"$T/said" 2>&1 3>&- &
+	local client=$!
+	if [ "${DOCKER_RIG-}" != builtin ]; then
+		eventually grep -q "Unable to connect to plugin" "$T/dockerd/output"
+	fi
 	plugin_start
-	wait $!
+	wait $client
 	assert_equal "$(<"$T/said")" "from one"
 	assert_all_can_go
 }

@@ -684,7 +684,7 @@ walkthrough_image() { # image
 	remove_everything
 	assert_nothing_stored
 	if our_plugin; then
-		assert_store_sound
+		assert_sound_at_rest
 		assert_no_leftovers
 	fi
 }
