@@ -134,21 +134,29 @@ static int write_patch(struct overlaid_hold *hold, struct stack *stack, const st
 	return r < 0 ? r : store_sync(hold->handle->store, err);
 }
 
-/* Its row is there, or is made, and the lease has it. Under the patch's lock. */
-static int record_patch(struct overlaid_hold *hold, const struct layer_facts *facts, int64_t row,
+/* Its row is there, or, where it is in place, is made, and the lease has it: 1. 0: it is not here. Under the patch's
+ * lock, and in one transaction, as its last holder needs no lock to let it go. */
+static int record_patch(struct overlaid_hold *hold, const struct layer_facts *facts, bool placed,
 			struct err *err)
 {
 	struct store *store = hold->handle->store;
 	auto_transaction struct db_transaction t = DB_TRANSACTION_INIT;
+	int64_t row;
 	int r = db_begin(store->db, &t, err);
 
-	if (r >= 0 && !row)
+	if (r >= 0)
+		r = layer_find(store, facts->key, &row, err);
+	if (r == 0 && !placed)
+		return 0;
+	if (r == 0)
 		r = layer_insert(store, facts, &row, err);
 	if (r >= 0)
 		r = lease_hold(store, hold->lease, row, err);
 	if (r >= 0)
 		r = know_patch(store, facts->chain_id->text, hold->top, row, err);
-	return r < 0 ? r : db_commit(&t, err);
+	if (r >= 0)
+		r = db_commit(&t, err);
+	return r < 0 ? r : 1;
 }
 
 static int make_patch(struct overlaid_hold *hold, struct stack *stack, const struct buf *paths,
@@ -163,7 +171,6 @@ static int make_patch(struct overlaid_hold *hold, struct stack *stack, const str
 				     .chain_id = chain_id,
 				     .applied = &applied,
 				     .source = "" };
-	int64_t row = 0;
 	int r = chain_patch_key(chain_id, &key, err);
 
 	if (r >= 0)
@@ -171,18 +178,21 @@ static int make_patch(struct overlaid_hold *hold, struct stack *stack, const str
 	if (r >= 0)
 		r = store_lock_object(&locks, digest_hex(&key), STORE_LOCK_WAIT, err);
 	if (r >= 0)
-		r = layer_find(store, &key, &row, err);
+		r = record_patch(hold, &facts, false, err);
 	if (r == 0) {
 		r = write_patch(hold, stack, paths, &facts, &applied, err);
 		if (r >= 0)
 			r = layer_publish(store, hold->staging.fd, &key, err);
 		if (r >= 0)
 			r = store_layers_moved(store, err);
+		if (r >= 0)
+			r = record_patch(hold, &facts, true, err);
+		/* Nobody's, and its lock is ours (invariant 3). */
+		if (r < 0)
+			(void)trash_move(store, store->layers_fd, digest_hex(&key), NULL);
 	}
-	if (r >= 0)
-		r = record_patch(hold, &facts, row, err);
 	apply_result_release(&applied);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int find_patch(struct overlaid_hold *hold, const char *chain_id, struct err *err)
