@@ -32,13 +32,16 @@ static int add_tree(struct keyed_trees *trees, const struct keyed_tree *tree, st
 	return 0;
 }
 
-/* What a snapshot and its ancestors are made of, topmost first: id, uid, layer, key, root_implied. */
-#define TREES                                                                                \
-	"WITH RECURSIVE up(id, parent, uid, depth) AS ("                                     \
-	" SELECT id, parent, uid, 0 FROM keyed WHERE id = ?1 UNION ALL"                      \
-	" SELECT k.id, k.parent, k.uid, depth + 1 FROM keyed k JOIN up ON k.id = up.parent)" \
-	" SELECT up.id, up.uid, l.id, l.key, l.root_implied FROM up"                         \
-	" LEFT JOIN keyed_layer e ON e.keyed = up.id LEFT JOIN layer l ON l.id = e.layer"
+/* What a snapshot and its ancestors are made of, topmost first: id, uid, layer, key, root_implied. A view has
+ * nothing of its own. */
+#define TREES                                                                             \
+	"WITH RECURSIVE up(id, parent, uid, kind, depth) AS ("                            \
+	" SELECT id, parent, uid, kind, 0 FROM keyed WHERE id = ?1 UNION ALL"             \
+	" SELECT k.id, k.parent, k.uid, k.kind, depth + 1 FROM keyed k"                   \
+	"  JOIN up ON k.id = up.parent)"                                                  \
+	" SELECT up.id, up.uid, l.id, l.key, l.root_implied FROM up"                      \
+	" LEFT JOIN keyed_layer e ON e.keyed = up.id LEFT JOIN layer l ON l.id = e.layer" \
+	" WHERE up.kind <> 'view'"
 
 static struct keyed_tree read_tree(const struct db_query *q)
 {
@@ -71,7 +74,7 @@ int keyed_trees(struct store *store, int64_t id, struct keyed_trees *ret, struct
 
 int keyed_trees_of(struct store *store, int64_t id, struct keyed_trees *ret, struct err *err)
 {
-	return list_trees(store, TREES " WHERE up.id = ?1", id, ret, err);
+	return list_trees(store, TREES " AND up.id = ?1", id, ret, err);
 }
 
 char *keyed_tree_path(const struct store *store, const struct keyed_tree *tree)
@@ -101,7 +104,7 @@ static int copy_root(struct store *store, int64_t parent, int diff_fd, struct er
 	r = db_query(
 		store->db, &q, err,
 		TREES
-		" WHERE l.id IS NULL OR NOT l.root_implied ORDER BY up.depth, e.position DESC LIMIT 1",
+		" AND (l.id IS NULL OR NOT l.root_implied) ORDER BY up.depth, e.position DESC LIMIT 1",
 		"i", parent);
 	if (r >= 0)
 		r = db_step(&q, err);
