@@ -273,21 +273,14 @@ static int map_id(const char *map, uint32_t inside, uint32_t *ret, struct err *e
 }
 
 /* The upper of what is idmapped belongs to the root of the mapping. */
-static int give_to_mapped_root(struct overlaid *o, const struct overlaid_prepare *p,
-			       struct err *err)
+static int give_to_mapped_root(const struct overlaid_prepare *p, int dir_fd, struct err *err)
 {
-	auto_keyed struct keyed k = { 0 };
-	auto_close int fd = -EBADF;
 	uint32_t uid = 0, gid = 0;
 	int r = p->uid_map ? map_id(p->uid_map, 0, &uid, err) : 0;
 
 	if (r >= 0 && p->gid_map)
 		r = map_id(p->gid_map, 0, &gid, err);
-	if (r >= 0)
-		r = keyed_find(o->store, p->scope, p->key, &k, err);
-	if (r >= 0)
-		r = fd = keyed_open_dir(o->store, &k, NULL, err);
-	if (r >= 0 && fchownat(fd, "diff", uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (r >= 0 && fchownat(dir_fd, "diff", uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		r = fail(err, -errno, "give the tree of \"%.300s\" to %u:%u: %m", p->key, uid, gid);
 	return r < 0 ? r : 0;
 }
@@ -300,55 +293,62 @@ int overlaid_quota_check(struct overlaid *o, struct err *err)
 	return quota_check(o->store->snapshots_fd, err);
 }
 
-static int limit(struct overlaid *o, const struct overlaid_prepare *p, struct err *err)
+static int limit(uint64_t bytes, const struct keyed *k, int dir_fd, struct err *err)
 {
 	static const char *const trees[] = { "diff", "work" };
-	auto_keyed struct keyed k = { 0 };
-	auto_close int dir_fd = -EBADF;
-	int r = keyed_find(o->store, p->scope, p->key, &k, err);
+	int r = quota_check(dir_fd, err);
 
-	if (r >= 0)
-		r = quota_check(o->store->snapshots_fd, err);
-	if (r >= 0)
-		r = dir_fd = keyed_open_dir(o->store, &k, NULL, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(trees); i++) {
 		auto_close int fd = open_dir_at(dir_fd, trees[i], err);
 
-		r = fd < 0 ? fd :
-			     quota_set(fd, PROJECT_FIRST + (uint32_t)k.id, p->quota_bytes, err);
+		r = fd < 0 ? fd : quota_set(fd, PROJECT_FIRST + (uint32_t)k->id, bytes, err);
 	}
 	return r;
+}
+
+struct preparing {
+	struct overlaid *o;
+	const struct overlaid_prepare *p;
+	overlaid_mount_fn *fn;
+	void *arg;
+};
+
+/* In the transaction that makes it: what fails leaves nothing, and the parent as it was. */
+static int finish_prepared(void *arg, const struct keyed *k, struct err *err)
+{
+	const struct preparing *to = arg;
+	const struct overlaid_prepare *p = to->p;
+	bool active = p->kind == OVERLAID_SNAPSHOT_ACTIVE;
+	auto_close int dir_fd = active ? keyed_open_dir(to->o->store, k, NULL, err) : -EBADF;
+	int r = active && dir_fd < 0 ? dir_fd : 0;
+
+	if (r >= 0 && active && (p->uid_map || p->gid_map))
+		r = give_to_mapped_root(p, dir_fd, err);
+	if (r >= 0 && active && p->quota_bytes)
+		r = limit(p->quota_bytes, k, dir_fd, err);
+	return r < 0 || !to->fn ? r : overlaid_snapshot_mounts(to->o, p, to->fn, to->arg, err);
 }
 
 int overlaid_snapshot_prepare(struct overlaid *o, const struct overlaid_prepare *p,
 			      overlaid_mount_fn *fn, void *arg, struct err *err)
 {
+	struct preparing preparing = { .o = o, .p = p, .fn = fn, .arg = arg };
 	auto_buf struct buf labels = { .max = KEYED_LABELS_BYTES_MAX };
 	struct keyed_spec spec = { .scope = p->scope,
 				   .name = p->key,
 				   .parent = p->parent,
 				   .kind = p->kind,
 				   .chain_id = p->chain_id,
-				   .settle_parent = p->settle_parent };
+				   .settle_parent = p->settle_parent,
+				   .made = finish_prepared,
+				   .made_arg = &preparing };
 	int r = p->key[0] ? labels_text(p->labels, p->label_count, &labels, err) :
 			    fail(err, -EINVAL, "a snapshot needs a key");
 
 	if (r < 0)
 		return r;
 	spec.labels = buf_text(&labels);
-	r = keyed_prepare(o->store, &spec, err);
-	if (r < 0)
-		return r;
-	if ((p->uid_map || p->gid_map) && p->kind == OVERLAID_SNAPSHOT_ACTIVE)
-		r = give_to_mapped_root(o, p, err);
-	if (r >= 0 && p->quota_bytes)
-		r = limit(o, p, err);
-	if (r >= 0 && fn)
-		r = overlaid_snapshot_mounts(o, p, fn, arg, err);
-	/* What was refused is not there: its key is free for another try. */
-	if (r < 0)
-		(void)keyed_remove(o->store, p->scope, p->key, NULL);
-	return r;
+	return keyed_prepare(o->store, &spec, err);
 }
 
 int overlaid_snapshot_share(struct overlaid *o, const struct overlaid_prepare *p, const char *label,

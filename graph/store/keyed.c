@@ -186,6 +186,8 @@ static int prepare(struct store *store, const struct keyed_spec *spec, struct ke
 			auto_close_fn(&fd);
 		r = fd < 0 ? fd : 0;
 	}
+	if (r >= 0 && spec->made)
+		r = spec->made(spec->made_arg, k, err);
 	return r < 0 ? r : db_commit(&t, err);
 }
 
@@ -477,7 +479,7 @@ int keyed_fill(struct store *store, const struct keyed *k, const char *chain_id,
 	struct top top = { .layer = layer, .patch = 0 };
 	int r = chain_id ? find_chain(store, chain_id, &top, err) : 1;
 
-	if (r == 0)
+	if (r == 0 || (r > 0 && !layer && !top.patch_known))
 		return fail(err, -ESTALE, "the chain %s is gone", chain_id);
 	if (r > 0)
 		r = db_run(store->db, err,

@@ -75,7 +75,10 @@ struct keyed_spec {
 	const char *labels;   /* JSON object */
 	const char *chain_id; /* NULL: not known */
 	bool settle_parent;   /* keyed_prepare: an active parent becomes committed, as it is */
-	bool flushed;	      /* keyed_commit: keyed_flush gave 1, and the sync was made */
+	/* keyed_prepare: called with what is made, before it is committed; where it fails, nothing was made. */
+	int (*made)(void *arg, const struct keyed *keyed, struct err *err);
+	void *made_arg;
+	bool flushed; /* keyed_commit: keyed_flush gave 1, and the sync was made */
 };
 
 /* A view, or an active one with its directory. -EEXIST: the name is taken; -ENOENT: no such parent;
@@ -103,8 +106,8 @@ int keyed_commit(struct store *store, const char *key, const struct keyed_spec *
 		 struct err *err);
 
 /* Makes the active `k`, whose own tree is empty, committed, with other content: the layer, or (0) the chain
- * `chain_id`, which is here; its patch too, where that is known. `chain_id` NULL: not known. In a transaction.
- * -ESTALE: it is not what it was, or the chain is not here. */
+ * `chain_id`, which is here with its patch; the layer's chain gets its patch too, where that is known. `chain_id`
+ * NULL: not known. In a transaction. -ESTALE: it is not what it was, or the chain is not here. */
 int keyed_fill(struct store *store, const struct keyed *k, const char *chain_id, int64_t layer,
 	       struct err *err);
 /* Puts the patch of its chain, which became known later, on a filled one. In a transaction. */
