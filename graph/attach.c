@@ -100,10 +100,11 @@ static int attach_committed(struct overlaid *o, const struct overlaid_attach *a,
 static int let_pass(struct overlaid *o, const struct overlaid_attach *a, struct err *err)
 {
 	const char *run = o->store->run_path;
+	size_t len = strlen(run);
 	struct stat st;
 
-	if (!a->maps.uids || !a->maps.uids[0] || strncmp(a->target, run, strlen(run)) != 0 ||
-	    stat(run, &st) < 0 || (st.st_mode & 0111) == 0111)
+	if (!view_is_mapped(&a->maps) || strncmp(a->target, run, len) != 0 ||
+	    a->target[len] != '/' || stat(run, &st) < 0 || (st.st_mode & 0111) == 0111)
 		return 0;
 	return chmod(run, (st.st_mode & 07777) | 0111) < 0 ?
 		       fail(err, -errno, "let others pass through %s: %m", run) :

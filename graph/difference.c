@@ -40,11 +40,6 @@ static void pair_release(struct pair *p)
 	auto_close_fn(&p->old_fd);
 }
 
-static bool is_mapped(const struct overlaid_diff *d)
-{
-	return d->maps.uids && d->maps.uids[0];
-}
-
 /* One tree that was written to, over the parent that it is compared with. */
 static int open_native(struct pair *p, const struct overlaid_diff *d, const struct keyed *k,
 		       struct err *err)
@@ -52,7 +47,7 @@ static int open_native(struct pair *p, const struct overlaid_diff *d, const stru
 	AUTO(keyed_trees_release) struct keyed_trees own = { 0 }, trees = { 0 };
 	int r = 0;
 
-	if (is_mapped(d) || !k->parent || strcmp(d->parent, k->parent_name) != 0)
+	if (view_is_mapped(&d->maps) || !k->parent || strcmp(d->parent, k->parent_name) != 0)
 		return 0;
 	if (k->kind == OVERLAID_SNAPSHOT_ACTIVE) {
 		auto_close int dir_fd = keyed_open_dir(p->o->store, k, NULL, err);
@@ -167,11 +162,10 @@ int overlaid_snapshot_export(struct overlaid *o, const struct overlaid_diff *d,
 	AUTO(idmap_release) struct idmap map = { 0 };
 	struct export_options options = { 0 };
 	auto_export struct export *export = NULL;
-	int r = view_know_xattrs(o, err);
+	int r = view_maps(&d->maps, &map, err);
 
 	pair.o = o;
-	if (r >= 0 && is_mapped(d)) {
-		r = idmap_parse(d->maps.uids, d->maps.gids, &map, err);
+	if (r > 0) {
 		options.map_uid = inside_uid;
 		options.map_gid = inside_gid;
 		options.map_arg = &map;

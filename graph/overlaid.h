@@ -534,7 +534,7 @@ int overlaid_snapshot_usage(struct overlaid *store, const char *scope, const cha
 
 /*
  * The same snapshots, for runtimes that leave mounting, unpacking and comparing to the store (Docker's graphdriver).
- * A map is "INSIDE:OUTSIDE:COUNT,..." of ids, NULL or "": none. With maps, the layers that were unpacked are shown
+ * A map is "INSIDE:OUTSIDE:COUNT,..." of ids, NULL or "": none; both or none. With maps, the layers that were unpacked are shown
  * by them, through idmapped mounts: one copy does for all. What is written to a snapshot is on disk as it is seen.
  */
 struct overlaid_maps {

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include "driver/base/fd.h"
-#include "driver/idmap.h"
 #include "driver/mount.h"
 #include "driver/probe.h"
 #include "graph/store/chain.h"
@@ -102,17 +101,39 @@ int view_open(struct overlaid *o, const struct keyed_trees *trees, int userns_fd
 	return r < 0 ? r : mount_overlay_detached(&plan, err);
 }
 
+static bool is_given(const char *map)
+{
+	return map && map[0];
+}
+
+bool view_is_mapped(const struct overlaid_maps *maps)
+{
+	return maps && (is_given(maps->uids) || is_given(maps->gids));
+}
+
+int view_maps(const struct overlaid_maps *maps, struct idmap *ret, struct err *err)
+{
+	int r;
+
+	if (!view_is_mapped(maps))
+		return 0;
+	if (!is_given(maps->uids) || !is_given(maps->gids))
+		return fail(err, -EINVAL, "a map of %s ids without one of %s ids",
+			    is_given(maps->uids) ? "user" : "group",
+			    is_given(maps->uids) ? "group" : "user");
+	r = idmap_parse(maps->uids, maps->gids, ret, err);
+	return r < 0 ? r : 1;
+}
+
 int view_userns(const struct overlaid_maps *maps, int *ret_fd, struct err *err)
 {
-	AUTO(idmap_release) struct idmap map = { 0 };
-	int r, fd;
+	auto_idmap struct idmap map = { 0 };
+	int fd, r = view_maps(maps, &map, err);
 
-	*ret_fd = -EBADF;
-	if (!maps || !maps->uids || !maps->uids[0])
-		return 0;
-	r = idmap_parse(maps->uids, maps->gids, &map, err);
-	if (r < 0)
+	if (r <= 0) {
+		*ret_fd = -EBADF;
 		return r;
+	}
 	fd = idmap_userns(&map, err);
 	if (fd >= 0)
 		*ret_fd = fd;

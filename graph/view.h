@@ -8,6 +8,7 @@
 #ifndef GRAPH_VIEW_H
 #define GRAPH_VIEW_H
 
+#include "driver/idmap.h"
 #include "driver/overlay.h"
 #include "graph/handle.h"
 #include "graph/store/keyed.h"
@@ -29,6 +30,11 @@ int view_open(struct overlaid *o, const struct keyed_trees *trees, int userns_fd
 /* One of the trees: a descriptor. */
 int view_open_tree(struct overlaid *o, const struct keyed_tree *tree, int userns_fd,
 		   struct err *err);
+
+/* Whether one of the two is given. `maps` NULL: no. */
+bool view_is_mapped(const struct overlaid_maps *maps);
+/* 1 and the maps, the caller's to release; 0: there are none. -EINVAL: they are none, or one is missing. */
+int view_maps(const struct overlaid_maps *maps, struct idmap *ret, struct err *err);
 
 /* The user namespace of the maps (NULL: none): a descriptor, or -EBADF in *ret_fd where nothing is mapped. */
 int view_userns(const struct overlaid_maps *maps, int *ret_fd, struct err *err);
