@@ -145,6 +145,20 @@ bool idmap_inside(const struct idmap_range *ranges, size_t count, uint32_t outsi
 	return false;
 }
 
+/* Ranges do not overlap. */
+bool idmap_covers(const struct idmap_range *ranges, size_t count, uint32_t last)
+{
+	uint64_t covered = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t end = (uint64_t)ranges[i].inside + ranges[i].count;
+
+		if (ranges[i].inside <= last)
+			covered += (end <= last ? end : (uint64_t)last + 1) - ranges[i].inside;
+	}
+	return covered == (uint64_t)last + 1;
+}
+
 /* ---- the namespace ---- */
 
 /* Waits for the end of what holds the other end, and touches nothing that is not its own. */

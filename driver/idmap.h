@@ -47,6 +47,8 @@ int idmap_parse(const char *uids, const char *gids, struct idmap *ret, struct er
 /* The other id of one; false: it is in no range. */
 bool idmap_outside(const struct idmap_range *ranges, size_t count, uint32_t inside, uint32_t *ret);
 bool idmap_inside(const struct idmap_range *ranges, size_t count, uint32_t outside, uint32_t *ret);
+/* Whether each id from 0 to `last` is inside. */
+bool idmap_covers(const struct idmap_range *ranges, size_t count, uint32_t last);
 
 /*
  * A new user namespace with these maps, in which nobody lives: a descriptor. Needs root. -E2BIG: a map that

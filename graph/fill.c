@@ -24,6 +24,7 @@
 #include "graph/store/db.h"
 #include "graph/store/flush.h"
 #include "graph/store/keyed.h"
+#include "graph/view.h"
 
 #define UNPACKED "layer" /* in staging, until its key is known */
 
@@ -34,12 +35,13 @@ struct filling {
 	void *arg;
 	struct staging staging;
 	struct store_locks locks;
+	struct idmap map; /* no ranges: none */
 	struct keyed k, parent;
 	struct stacked beneath;
 	struct apply_result applied;
 	struct layer_facts facts;
 	struct digest key, chain_id;
-	bool chained; /* the parent's chainID is known, and so this one */
+	bool chained; /* the parent's chainID is known, of layers that are here, and so this one */
 	uint64_t bytes;
 };
 
@@ -47,6 +49,7 @@ static void filling_release(struct filling *f)
 {
 	store_locks_release(&f->locks);
 	staging_release(&f->staging);
+	idmap_release(&f->map);
 	stacked_release(&f->beneath);
 	apply_result_release(&f->applied);
 	keyed_release(&f->k);
@@ -72,24 +75,72 @@ static int check_empty(struct filling *f, struct err *err)
 		       r;
 }
 
-static int find_place(struct filling *f, const char *key, struct err *err)
+static bool are_layers(const struct keyed_trees *trees)
 {
-	AUTO(keyed_trees_release) struct keyed_trees trees = { 0 };
+	for (size_t i = 0; i < trees->count; i++)
+		if (trees->list[i].own)
+			return false;
+	return true;
+}
+
+static void swap_ranges(struct idmap_range *ranges, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t inside = ranges[i].inside;
+
+		ranges[i].inside = ranges[i].outside;
+		ranges[i].outside = inside;
+	}
+}
+
+/* What was written to a snapshot has the ids outside; what is taken from there is to have those inside. */
+static int open_reverse(const struct overlaid_maps *maps, struct err *err)
+{
+	auto_idmap struct idmap map = { 0 };
+	int r = view_maps(maps, &map, err);
+
+	if (r < 0)
+		return r;
+	swap_ranges(map.uids, map.uid_count);
+	swap_ranges(map.gids, map.gid_count);
+	return idmap_userns(&map, err);
+}
+
+static int open_beneath(struct filling *f, const struct overlaid_maps *maps, struct err *err)
+{
+	auto_keyed_trees struct keyed_trees trees = { 0 };
+	auto_close int userns_fd = -EBADF;
 	struct store *store = f->o->store;
-	int r = keyed_find(store, f->scope, key, &f->k, err);
+	int r = keyed_find(store, f->scope, f->k.parent_name, &f->parent, err);
+
+	if (r >= 0)
+		r = keyed_trees(store, f->k.parent, &trees, err);
+	if (r < 0)
+		return r;
+	f->chained = f->parent.chain_id[0] && are_layers(&trees);
+	if (f->map.uid_count && !are_layers(&trees)) {
+		userns_fd = open_reverse(maps, err);
+		if (userns_fd < 0)
+			return userns_fd;
+	}
+	return stacked_open_trees(store, &trees, userns_fd, &f->beneath, err);
+}
+
+static int find_place(struct filling *f, const char *key, const struct overlaid_maps *maps,
+		      struct err *err)
+{
+	struct store *store = f->o->store;
+	int r = view_maps(maps, &f->map, err);
+
+	if (r >= 0)
+		r = keyed_find(store, f->scope, key, &f->k, err);
 
 	if (r >= 0 && f->k.kind != OVERLAID_SNAPSHOT_ACTIVE)
 		r = fail(err, -EBADFD, "snapshot \"%.300s\" has its content already", key);
 	if (r >= 0)
 		r = check_empty(f, err);
-	if (r >= 0 && f->k.parent)
-		r = keyed_find(store, f->scope, f->k.parent_name, &f->parent, err);
-	if (r >= 0 && f->k.parent)
-		r = keyed_trees(store, f->k.parent, &trees, err);
-	if (r >= 0 && f->k.parent)
-		r = stacked_open_trees(store, &trees, &f->beneath, err);
-	f->chained = !f->k.parent || f->parent.chain_id[0];
-	return r;
+	f->chained = !f->k.parent;
+	return r < 0 || !f->k.parent ? r : open_beneath(f, maps, err);
 }
 
 static int unpack(struct filling *f, struct err *err)
@@ -114,7 +165,8 @@ static int unpack(struct filling *f, struct err *err)
 	flush_start(f->o->store, &flush);
 	r = unpack_layer(unpacker, UNPACKED, &input, &options, &f->applied, err);
 	flush_stop(&flush);
-	return r;
+	/* Nothing is beneath. */
+	return r == APPLY_NEEDS_PARENT ? -EBADMSG : r;
 }
 
 static int unpack_in_staging(struct filling *f, struct err *err)
@@ -131,21 +183,17 @@ static int unpack_in_staging(struct filling *f, struct err *err)
 /* Whoever runs in a user namespace could not see the others. */
 static int check_ids(const struct filling *f, const struct overlaid_maps *maps, struct err *err)
 {
-	AUTO(idmap_release) struct idmap map = { 0 };
-	uint32_t outside;
-	int r = maps && maps->uids && maps->uids[0] ?
-			idmap_parse(maps->uids, maps->gids, &map, err) :
-			0;
+	const struct idmap *map = &f->map;
 
-	if (r >= 0 && map.uid_count &&
-	    !idmap_outside(map.uids, map.uid_count, f->applied.max_uid, &outside))
-		r = fail(err, -ERANGE, "a file of user %u, which \"%.100s\" does not map",
-			 f->applied.max_uid, maps->uids);
-	if (r >= 0 && map.gid_count &&
-	    !idmap_outside(map.gids, map.gid_count, f->applied.max_gid, &outside))
-		r = fail(err, -ERANGE, "a file of group %u, which \"%.100s\" does not map",
-			 f->applied.max_gid, maps->gids);
-	return r;
+	if (map->uid_count && !idmap_covers(map->uids, map->uid_count, f->applied.max_uid))
+		return fail(err, -ERANGE,
+			    "a file of user %u, and \"%.100s\" does not map all up to it",
+			    f->applied.max_uid, maps->uids);
+	if (map->gid_count && !idmap_covers(map->gids, map->gid_count, f->applied.max_gid))
+		return fail(err, -ERANGE,
+			    "a file of group %u, and \"%.100s\" does not map all up to it",
+			    f->applied.max_gid, maps->gids);
+	return 0;
 }
 
 /* ---- what it is ---- */
@@ -199,14 +247,33 @@ static int publish(struct filling *f, struct err *err)
 
 /* ---- making it known ---- */
 
+/* The parent's chain goes with the layer that it has, which may be another one than the parent's: it is known
+ * again, of those. */
+static int record_parents(struct filling *f, struct err *err)
+{
+	return db_run(f->o->store->db, err,
+		      "WITH RECURSIVE up(id, parent, depth) AS ("
+		      " SELECT id, parent, 0 FROM keyed WHERE id = ? UNION ALL"
+		      " SELECT k.id, k.parent, depth + 1 FROM keyed k JOIN up ON k.id = up.parent)"
+		      " INSERT INTO chain(chain_id, parent, layer)"
+		      " SELECT k.chain_id, p.chain_id, e.layer FROM up"
+		      " JOIN keyed k ON k.id = up.id LEFT JOIN keyed p ON p.id = k.parent"
+		      " JOIN keyed_layer e ON e.keyed = k.id AND e.position = 0"
+		      " WHERE k.chain_id IS NOT NULL ORDER BY depth DESC ON CONFLICT DO NOTHING",
+		      "i", f->parent.id);
+}
+
 /* Where no layer down to the lowest implies a directory, the chain needs no patch. */
 static int record_chain(struct filling *f, int64_t layer, struct err *err)
 {
 	struct db *db = f->o->store->db;
-	int r = db_run(db, err,
-		       "INSERT INTO chain(chain_id, parent, layer) VALUES(?, nullif(?, ''), ?)"
-		       " ON CONFLICT DO NOTHING",
-		       "ssi", f->chain_id.text, f->parent.chain_id, layer);
+	int r = f->k.parent ? record_parents(f, err) : 0;
+
+	if (r >= 0)
+		r = db_run(db, err,
+			   "INSERT INTO chain(chain_id, parent, layer) VALUES(?, nullif(?, ''), ?)"
+			   " ON CONFLICT DO NOTHING",
+			   "ssi", f->chain_id.text, f->parent.chain_id, layer);
 
 	return r < 0 || f->applied.implied.len ?
 		       r :
@@ -339,7 +406,7 @@ int overlaid_snapshot_fill(struct overlaid *o, const char *scope, const char *ke
 			     .arg = arg,
 			     .staging = STAGING_INIT,
 			     .locks = STORE_LOCKS_INIT };
-	int r = find_place(&f, key, err);
+	int r = find_place(&f, key, maps, err);
 
 	if (r >= 0)
 		r = unpack_in_staging(&f, err);

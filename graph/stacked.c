@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "driver/base/fd.h"
+#include "driver/idmap.h"
 #include "driver/probe.h"
 
 /* Besides a directory a layer, and another where a process is given them. */
@@ -46,10 +47,18 @@ static int add_layer(struct store *store, struct stacked *s, const struct digest
 	return r < 0 ? r : 0;
 }
 
+static int open_mapped(int plain_fd, int userns_fd, struct err *err)
+{
+	auto_close int mount_fd = idmap_clone(plain_fd, userns_fd, err);
+
+	return mount_fd < 0 ? mount_fd : open_dir_at(mount_fd, ".", err);
+}
+
 static int add_tree(struct store *store, struct stacked *s, const struct keyed_tree *tree,
-		    struct err *err)
+		    int userns_fd, struct err *err)
 {
 	auto_free char *path = NULL;
+	auto_close int plain_fd = -EBADF;
 	struct digest key;
 	int fd;
 
@@ -60,7 +69,9 @@ static int add_tree(struct store *store, struct stacked *s, const struct keyed_t
 	path = keyed_tree_path(store, tree);
 	if (!path)
 		return fail_oom(err);
-	fd = open_dir_at(AT_FDCWD, path, err);
+	plain_fd = open_dir_at(AT_FDCWD, path, err);
+	fd = plain_fd < 0 || userns_fd < 0 ? take_fd(&plain_fd) :
+					     open_mapped(plain_fd, userns_fd, err);
 	if (fd >= 0)
 		s->layers[s->count++].fd = fd;
 	return fd < 0 ? fd : 0;
@@ -84,12 +95,12 @@ int stacked_open_layers(struct store *store, const struct layer_list *list, stru
 	return r < 0 ? r : finish(store, ret, err);
 }
 
-int stacked_open_trees(struct store *store, const struct keyed_trees *trees, struct stacked *ret,
-		       struct err *err)
+int stacked_open_trees(struct store *store, const struct keyed_trees *trees, int userns_fd,
+		       struct stacked *ret, struct err *err)
 {
 	int r = make_room(ret, trees->count, err);
 
 	for (size_t i = 0; r >= 0 && i < trees->count; i++)
-		r = add_tree(store, ret, &trees->list[i], err);
+		r = add_tree(store, ret, &trees->list[i], userns_fd, err);
 	return r < 0 ? r : finish(store, ret, err);
 }

@@ -22,7 +22,8 @@ void stacked_release(struct stacked *stacked);
  * failure. */
 int stacked_open_layers(struct store *store, const struct layer_list *list, struct stacked *ret,
 			struct err *err);
-int stacked_open_trees(struct store *store, const struct keyed_trees *trees, struct stacked *ret,
-		       struct err *err);
+/* Of trees that are no layers, the ids are seen through this user namespace; -EBADF: as they are. */
+int stacked_open_trees(struct store *store, const struct keyed_trees *trees, int userns_fd,
+		       struct stacked *ret, struct err *err);
 
 #endif

@@ -108,6 +108,28 @@ static void all_ids_can_be_mapped(void **state)
 	assert_false(idmap_outside(map.uids, 1, 4294967295U, &id));
 }
 
+static void what_a_map_covers_has_no_holes(void **state)
+{
+	auto_idmap struct idmap map = { 0 };
+	struct err err = { 0 };
+
+	assert_ok(idmap_parse("20:7:10,0:100:20,40:200:1", "1:100:9", &map, &err), err);
+	assert_true(idmap_covers(map.uids, map.uid_count, 0));
+	assert_true(idmap_covers(map.uids, map.uid_count, 19));
+	assert_true(idmap_covers(map.uids, map.uid_count, 20));
+	assert_true(idmap_covers(map.uids, map.uid_count, 29));
+	assert_false(idmap_covers(map.uids, map.uid_count, 30));
+	assert_false(idmap_covers(map.uids, map.uid_count, 40));
+	assert_false(idmap_covers(map.uids, map.uid_count, UINT32_MAX));
+	assert_false(idmap_covers(map.gids, map.gid_count, 0));
+	assert_false(idmap_covers(map.gids, map.gid_count, 5));
+	assert_false(idmap_covers(NULL, 0, 0));
+	idmap_release(&map);
+	assert_ok(idmap_parse("0:0:4294967295", "0:0:1", &map, &err), err);
+	assert_true(idmap_covers(map.uids, map.uid_count, UINT32_MAX - 1));
+	assert_false(idmap_covers(map.uids, map.uid_count, UINT32_MAX));
+}
+
 /* `count` ranges of one id each. */
 static char *many_ranges(size_t count, unsigned int first)
 {
@@ -518,6 +540,7 @@ int main(void)
 		cmocka_unit_test(maps_are_read),
 		cmocka_unit_test(what_is_no_map_is_refused),
 		cmocka_unit_test(all_ids_can_be_mapped),
+		cmocka_unit_test(what_a_map_covers_has_no_holes),
 		cmocka_unit_test(ranges_are_counted),
 		cmocka_unit_test(ids_are_found_both_ways),
 		sandbox_test(a_namespace_has_the_maps_and_nobody_in_it),
