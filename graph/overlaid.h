@@ -465,7 +465,8 @@ struct overlaid_prepare {
 	/* Mounts with "uidmap=" and "gidmap=" by these ("0:100000:65536"), and lowers by their real paths, which
 	 * containerd >= 2.0 idmaps; the upper belongs to the mapped root. NULL: as they are. */
 	const char *uid_map, *gid_map;
-	bool settle_parent;   /* a parent that is active becomes committed with this, as it is */
+	bool plain_root;    /* its root directory is root's, 0755, whatever the layers say of "/" */
+	bool settle_parent; /* a parent that is active becomes committed with this, as it is */
 	uint64_t quota_bytes; /* that its own tree may take, by a project quota; 0: no limit */
 };
 /* Whether the store's paths can stand in options of mount(8): -EINVAL where not. */

@@ -322,8 +322,10 @@ static int finish_prepared(void *arg, const struct keyed *k, struct err *err)
 	auto_close int dir_fd = active ? keyed_open_dir(to->o->store, k, NULL, err) : -EBADF;
 	int r = active && dir_fd < 0 ? dir_fd : 0;
 
-	if (r >= 0 && active && (p->uid_map || p->gid_map))
+	if (r >= 0 && active && (p->uid_map || p->gid_map || p->plain_root))
 		r = give_to_mapped_root(p, dir_fd, err);
+	if (r >= 0 && active && p->plain_root && fchmodat(dir_fd, "diff", 0755, 0) < 0)
+		r = fail(err, -errno, "set the mode of the root of \"%.300s\": %m", p->key);
 	if (r >= 0 && active && p->quota_bytes)
 		r = limit(p->quota_bytes, k, dir_fd, err);
 	return r < 0 || !to->fn ? r : overlaid_snapshot_mounts(to->o, p, to->fn, to->arg, err);

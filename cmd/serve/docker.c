@@ -362,6 +362,7 @@ static int create_as(struct call *c, bool writable)
 	struct overlaid_prepare p = { .kind = OVERLAID_SNAPSHOT_ACTIVE,
 				      .labels = labels,
 				      .label_count = ARRAY_LEN(labels),
+				      .plain_root = true, /* as Docker has it */
 				      .settle_parent = true };
 	int r = read_ids(c);
 
@@ -482,22 +483,26 @@ struct describing {
 	struct json *metadata;
 };
 
+/* As overlay2 has it: UpperDir is the layer's own tree, LowerDir what is beneath. */
 static int describe(void *arg, const struct overlaid_paths *paths)
 {
 	auto_buf struct buf lowers = { .max = ANSWER_BYTES_MAX };
 	struct describing *d = arg;
+	const size_t own = paths->upper[0] ? 0 : 1;
 	auto_free char *dir = mounts_path(d->call->home->mounts, d->call->id);
 	int r = dir ? 0 : fail_oom(&d->call->err);
 
-	for (size_t i = 0; r >= 0 && i < paths->lower_count; i++)
-		r = buf_printf(&lowers, i > 0 ? ":%s" : "%s", paths->lowers[i]);
+	for (size_t i = own; r >= 0 && i < paths->lower_count; i++)
+		r = buf_printf(&lowers, i > own ? ":%s" : "%s", paths->lowers[i]);
 	if (r < 0)
 		return r;
 	if (lowers.len)
 		d->metadata = json_set(d->metadata, "LowerDir", json_new_string(buf_text(&lowers)));
 	d->metadata = json_set(d->metadata, "MergedDir", json_new_string(dir));
-	d->metadata = json_set(d->metadata, "UpperDir", json_new_string(paths->upper));
-	d->metadata = json_set(d->metadata, "WorkDir", json_new_string(paths->work));
+	d->metadata = json_set(d->metadata, "UpperDir",
+			       json_new_string(own ? paths->lowers[0] : paths->upper));
+	if (paths->work[0])
+		d->metadata = json_set(d->metadata, "WorkDir", json_new_string(paths->work));
 	return 0;
 }
 
@@ -616,6 +621,8 @@ static int fill(struct call *c)
 				   &bytes, &c->err);
 	if (r < 0)
 		return r;
+	/* The directory that it was to be written to. */
+	janitor_wake(c->docker->serve->janitor);
 	r = mounts_settle(c->home->mounts, c->id, &c->err);
 	return r < 0 ? r : buf_printf(&c->answer, "{\"Size\":%llu}", (unsigned long long)bytes);
 }
