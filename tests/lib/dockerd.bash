@@ -343,6 +343,7 @@ saved_layers() { # archive, new directory
 
 # Mounts of layers there: all overlays but /etc.
 layer_mounts() {
+	# shellcheck disable=SC2016 # awk's
 	inside awk '{ for (i = 7; $i != "-"; i++); if ($(i + 1) == "overlay" && $5 != "/etc") print $5 }' /proc/self/mountinfo
 }
 
