@@ -286,7 +286,7 @@ static void describe(const struct export *e, const struct stat *st, struct tar_e
 	}
 }
 
-/* What is there by its first name in this tar. Sockets are of no kind. */
+/* What is there by its first name in this tar. */
 static int put_first(struct export *e, int path_fd, const struct stat *st, struct tar_entry *entry)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -321,8 +321,6 @@ static int put_found(struct export *e, int path_fd, const struct stat *st, const
 		return fail_oom(e->err);
 	if (*first)
 		return put_hardlink(e, *first, &entry);
-	if (S_ISSOCK(st->st_mode))
-		return 0;
 	*first = strdup(path);
 	return *first ? put_first(e, path_fd, st, &entry) : fail_oom(e->err);
 }
@@ -354,9 +352,10 @@ static int put_entry(struct export *e, enum change_kind kind, const char *path)
 		return is_gone(-errno) ? 0 : fail(e->err, -errno, "open: %m");
 	if (fstat(path_fd, &st) < 0)
 		return fail(e->err, -errno, "stat: %m");
-	if (!whiteout_is(&st))
+	if (!whiteout_is(&st) && !S_ISSOCK(st.st_mode))
 		return put_found(e, path_fd, &st, path);
-	/* Deleted meanwhile. Overlayfs links all whiteouts to one inode: no hard links these. */
+	/* Deleted meanwhile, or what a layer cannot have: what it hid is hidden still. Overlayfs links
+	 * all whiteouts to one inode: no hard links these. */
 	return kind == CHANGE_ADDED ? 0 : put_whiteout(e, path);
 }
 

@@ -11,8 +11,8 @@
  *  - Deleted: DIR/.wh.NAME, an empty file of root with mode 0600 and time 0 (OCI image-spec layer.md);
  *  - of names that are one inode all but the first are hard links to it, in this tar; a directory is never
  *    opaque: all that it hides was reported as Deleted;
- *  - left out: sockets, and names that begin with ".wh.", with what they hold: in a layer they mean
- *    something else.
+ *  - left out: sockets (one that is Modified, and so has taken the place of something, is a whiteout of
+ *    that), and names that begin with ".wh.", with what they hold: in a layer they mean something else.
  *
  * The tree may be in use. No name is followed: every component is a real directory, or what it names is
  * gone. What is gone before its header is written is left out; a file that shrinks is filled with zeros to

@@ -149,9 +149,10 @@ static void every_type_stands_in_the_tar(void **state)
 	change(&run, CHANGE_DELETED, "/gone");
 	change(&run, CHANGE_MODIFIED, "/link");
 	change(&run, CHANGE_ADDED, "/socket");
+	change(&run, CHANGE_MODIFIED, "/socket"); /* it stands where something else stood */
 	finish(&run);
 	expect(&run, "b block\nc char\nd dir/\nf dir/.wh.gone 0\nf dir/file 5\np fifo\n"
-		     "f .wh.gone 0\nl link -> /dir/file\n");
+		     "f .wh.gone 0\nl link -> /dir/file\nf .wh.socket 0\n");
 }
 
 static uint32_t minus_1000(void *arg, uint32_t id)
