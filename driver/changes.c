@@ -241,7 +241,7 @@ static int look_in_lowers(struct walk *w, const struct lowers *lowers, struct sh
 	return 0;
 }
 
-/* The value's length, 0 where there is none. By name: opening a file that somebody may swap for a
+/* The value's length, 0 where there is none, or one for a root that the mount does not map. By name: opening a file that somebody may swap for a
  * device is no way to look at it, and what is opened with O_PATH takes no fgetxattr. */
 static ssize_t get_capability(int dirfd, const char *name, char value[CAPABILITY_BYTES_MAX])
 {
@@ -256,7 +256,8 @@ static ssize_t get_capability(int dirfd, const char *name, char value[CAPABILITY
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		len = getxattr(path, "security.capability", value, CAPABILITY_BYTES_MAX);
 	}
-	if (len < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == ENOENT))
+	if (len < 0 &&
+	    (errno == ENODATA || errno == EOPNOTSUPP || errno == ENOENT || errno == EOVERFLOW))
 		return 0;
 	return len < 0 ? -errno : len;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -153,13 +154,25 @@ static int by_name(const void *left, const void *right)
 	return strcmp(a->name, b->name);
 }
 
-/* Appends one; the value's place is known once all are there. One that has gone is passed over. */
+/* A capability that counts for one root alone (capabilities(7), version 3) says who that is: as an id that means
+ * nothing where the tar goes. Version 2 is the same without it. */
+static size_t forget_root(const char *name, char *value, size_t len)
+{
+	if (strcmp(name, "security.capability") != 0 || len != XATTR_CAPS_SZ_3 ||
+	    value[3] != VFS_CAP_REVISION_3 >> 24)
+		return len;
+	value[3] = VFS_CAP_REVISION_2 >> 24;
+	return XATTR_CAPS_SZ_2;
+}
+
+/* Appends one; the value's place is known once all are there. One that has gone is passed over, and a capability
+ * of a root that the tree's mount does not map. */
 static int read_xattr(struct export *e, int fd, const char *name, struct tar_entry *entry)
 {
 	ssize_t len = fgetxattr(fd, name, e->value, sizeof(e->value));
 	struct tree_text text;
 
-	if (len < 0 && errno == ENODATA)
+	if (len < 0 && (errno == ENODATA || errno == EOVERFLOW))
 		return 0;
 	if (len < 0)
 		return fail(e->err, -errno, "read xattr %s: %m", tree_printable(name, &text));
@@ -172,6 +185,7 @@ static int read_xattr(struct export *e, int fd, const char *name, struct tar_ent
 		e->xattrs = xattrs;
 		e->xattrs_size = size;
 	}
+	len = (ssize_t)forget_root(name, e->value, (size_t)len);
 	e->xattrs[entry->xattr_count++] = (struct tar_xattr){ .name = name, .len = (size_t)len };
 	(void)buf_append(&e->values, e->value, (size_t)len);
 	return buf_status(&e->values, e->err);

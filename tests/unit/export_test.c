@@ -291,6 +291,27 @@ static void only_xattrs_for_layers_go_along(void **state)
 	assert_no_xattr("out/dir", "user.overlay.opaque");
 }
 
+/* capabilities(7): version 3 has the root that it is for behind it. */
+static void a_capability_forgets_its_root(void **state)
+{
+	static const unsigned char of_a_root[24] = { 1, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0,
+						     0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0 };
+	static const unsigned char of_any[20] = { 1, 0, 0, 2, 1 };
+	auto_run struct run run;
+
+	needs_root();
+	put_file("root/file", "");
+	assert_int_equal(setxattr("root/file", "security.capability", of_a_root, sizeof(of_a_root),
+				  0),
+			 0);
+	begin(&run);
+	change(&run, CHANGE_ADDED, "/file");
+	finish(&run);
+	expect(&run, "f file 0 security.capability:20\n");
+	apply_to(&run.tar, "out");
+	assert_xattr("out/file", "security.capability", of_any, sizeof(of_any));
+}
+
 static void names_that_a_layer_means_otherwise_are_left_out(void **state)
 {
 	auto_run struct run run;
@@ -663,6 +684,7 @@ int main(void)
 		sandbox_test(names_of_one_inode_are_hard_links),
 		sandbox_test(whiteouts_are_no_hard_links),
 		sandbox_test(only_xattrs_for_layers_go_along),
+		sandbox_test(a_capability_forgets_its_root),
 		sandbox_test(names_that_a_layer_means_otherwise_are_left_out),
 		sandbox_test(a_file_that_shrinks_is_filled),
 		sandbox_test(a_file_that_grows_is_cut),
