@@ -93,7 +93,7 @@ func wanted() []testCase {
 	}
 	for _, group := range groups {
 		for _, c := range group {
-			if len(named) == 0 || named[c.name] {
+			if flag.NArg() == 0 || named[c.name] {
 				cases = append(cases, c)
 			}
 			delete(named, c.name)

@@ -115,12 +115,15 @@ func usernsRoot(t *test) {
 	}
 }
 
-// All directories from the case's own to where a layer is mounted: the container's root can pass each.
+// All directories between the test's own, which --dir is in, and where a layer is mounted: the container's root can pass
+// each.
 func usernsAbove(t *test) {
 	t.remapped()
+	top := filepath.Dir(*directory)
 	base := t.layer("", mappedTar())
 	for _, id := range []string{base, t.createReadWrite("c", base)} {
-		for dir := t.get(id); dir != "/" && strings.HasPrefix(dir, *directory) && dir != *directory; dir = filepath.Dir(dir) {
+		t.check(strings.HasPrefix(t.get(id), top+"/"), "it is at %s, and not below %s", t.dirs[id], top)
+		for dir := t.dirs[id]; dir != top; dir = filepath.Dir(dir) {
 			var st unix.Stat_t
 			t.must(unix.Lstat(dir, &st))
 			passed := st.Mode&0o001 != 0 || (st.Gid == hostRoot && st.Mode&0o010 != 0) || (st.Uid == hostRoot && st.Mode&0o100 != 0)

@@ -181,7 +181,7 @@ func main() {
 	}
 	var tests []testing.InternalTest
 	for _, test := range cases {
-		if len(wanted) == 0 || wanted[test.Name] {
+		if flag.NArg() == 1 || wanted[test.Name] {
 			delete(wanted, test.Name)
 			tests = append(tests, reporting(test))
 		}
