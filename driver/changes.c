@@ -241,8 +241,9 @@ static int look_in_lowers(struct walk *w, const struct lowers *lowers, struct sh
 	return 0;
 }
 
-/* The value's length, 0 where there is none, or one for a root that the mount does not map. By name: opening a file that somebody may swap for a
- * device is no way to look at it, and what is opened with O_PATH takes no fgetxattr. */
+/* The value's length, 0 where there is none, or one for a root that the mount does not map. By name: opening a
+ * file that somebody may swap for a device is no way to look at it, and what is opened with O_PATH takes no
+ * fgetxattr. */
 static ssize_t get_capability(int dirfd, const char *name, char value[CAPABILITY_BYTES_MAX])
 {
 	auto_close int fd = -EBADF;

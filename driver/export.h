@@ -7,7 +7,8 @@
  * What comes out, in the order of the changes:
  *  - Added and Modified: the entry as it stands in the tree, with what ustar and pax have (driver/tar_write.h):
  *    mtime in seconds; of a file or directory the xattrs security.capability and user.*, sorted by name, but
- *    user.overlay.*, a capability without the root that it is for, and never one of trusted.*; one that no pax record can say (a "=" in its name) is left out;
+ *    user.overlay.*, a capability without the root that it is for, and never one of trusted.*; one that no
+ *    pax record can say (a "=" in its name) is left out;
  *  - Deleted: DIR/.wh.NAME, an empty file of root with mode 0600 and time 0 (OCI image-spec layer.md);
  *  - of names that are one inode all but the first are hard links to it, in this tar; a directory is never
  *    opaque: all that it hides was reported as Deleted;

@@ -535,8 +535,9 @@ int overlaid_snapshot_usage(struct overlaid *store, const char *scope, const cha
 
 /*
  * The same snapshots, for runtimes that leave mounting, unpacking and comparing to the store (Docker's graphdriver).
- * A map is "INSIDE:OUTSIDE:COUNT,..." of ids, NULL or "": none; both or none. With maps, the layers that were unpacked are shown
- * by them, through idmapped mounts: one copy does for all. What is written to a snapshot is on disk as it is seen.
+ * A map is "INSIDE:OUTSIDE:COUNT,..." of ids, NULL or "": none; both or none. With maps, the layers that were
+ * unpacked are shown by them, through idmapped mounts: one copy does for all. What is written to a snapshot is on
+ * disk as it is seen.
  */
 struct overlaid_maps {
 	const char *uids, *gids;
@@ -544,8 +545,9 @@ struct overlaid_maps {
 
 /* The layer's tar, uncompressed or not, that `read` yields (the next block, 0: its end, -errno with words), becomes
  * the content of the active snapshot, which was never mounted, and commits it. It is durable then. A layer that
- * is here already is used, whoever brought it. -ENOENT, -EBADFD: not active; -ERANGE: ids that are not in the maps;
- * -EBADMSG, -EFBIG, ...: what is wrong with the tar. *ret_bytes: as overlaid_snapshot_diff_size. */
+ * is here already is used, whoever brought it. -ENOENT, -EBADFD: not active; -ENOTEMPTY: it was written to; -ERANGE:
+ * ids that are not in the maps, or above a hole in them; -EBADMSG, -EFBIG, ...: what is wrong with the tar.
+ * *ret_bytes: as overlaid_snapshot_diff_size. */
 typedef ssize_t overlaid_read_fn(void *arg, const void **ret_block, struct err *err);
 int overlaid_snapshot_fill(struct overlaid *store, const char *scope, const char *key,
 			   const struct overlaid_maps *maps, overlaid_read_fn *read, void *arg,

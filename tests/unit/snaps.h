@@ -17,6 +17,7 @@
 
 extern struct overlaid *snaps; /* of the test that runs */
 
+/* Before and after each test. */
 int snaps_begin(void **state);
 int snaps_end(void **state);
 #define snaps_test(f) cmocka_unit_test_setup_teardown(f, snaps_begin, snaps_end)
@@ -24,6 +25,7 @@ int snaps_end(void **state);
 /* Fails the test with the words. */
 void good(int r, const struct err *err);
 
+/* One number from a query without parameters. */
 int64_t count(const char *sql);
 
 /* ---- snapshots ---- */
@@ -42,7 +44,7 @@ void snaps_find(const char *scope, const char *key, struct keyed *ret);
 void snaps_attach(const char *key, const char *at, const struct overlaid_maps *maps);
 void snaps_detach(const char *at);
 
-/* The path of its own tree with `below` behind; and of the topmost tree that it has. In a buffer that is used in turn. */
+/* The path of its own tree with `below` behind; and of the topmost tree that it has. As sandbox_path gives one. */
 const char *snaps_own(const char *key, const char *below);
 const char *snaps_top(const char *key, const char *below);
 /* The keys of its layers, its ancestors' after: "1a2b3c4d5e6f ", or "own ". */
