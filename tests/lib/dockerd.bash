@@ -370,6 +370,12 @@ docker_directories() {
 	fi
 }
 
+# The same, sorted, once nothing is left to be deleted.
+settled_directories() {
+	! our_plugin || ov gc >/dev/null
+	docker_directories | sort
+}
+
 nothing_is_stored() {
 	[ "$(docker_rows)" = 0 ] && [ -z "$(docker_directories)" ] && no_layer_mounts
 }

@@ -118,7 +118,7 @@ built() { # image
 
 @test "owners that are nobody in the container are refused, and leave nothing" {
 	local before
-	before=$(docker_directories | sort)
+	before=$(settled_directories)
 	tar -C "$IMAGES/layers/shell" --owner=70000:70000 -cf "$HERE/in.tar" .
 	run d import "$HERE/in.tar" localhost/imported:1
 	[ "$status" != 0 ]

@@ -52,7 +52,7 @@ teardown() {
 	assert_equal "$(d image inspect --format '{{.Size}}' $ONE | sed 's/.....$//')" "$(stat -c %s /bin/busybox | sed 's/.....$//')"
 	# Again: nothing is added.
 	local rows
-	rows=$(docker_directories | wc -l)
+	rows=$(settled_directories | wc -l)
 	d load --quiet --input "$T/one.tar" >/dev/null
 	eventually test "$(docker_directories | wc -l)" = "$rows"
 }
@@ -99,7 +99,7 @@ layers_are_there_once() {
 
 @test "load: a cut archive fails, and leaves nothing" {
 	local before tar
-	before=$(docker_directories | sort)
+	before=$(settled_directories)
 	tar=$(docker_archive cut shell first alone)
 	head -c "$(($(stat -c %s "$tar") - 8000))" "$tar" >"$HERE/cut.tar"
 	run d load --input "$HERE/cut.tar"
@@ -318,7 +318,7 @@ logged() { # container, last line
 @test "--rm and rm --force leave nothing of a container" {
 	have_one
 	local before
-	before=$(docker_directories | sort)
+	before=$(settled_directories)
 	d_run --rm $ONE sh -c 'echo x >/srv/x'
 	d_start web $ONE sh -c 'echo x >/srv/x; sleep 1000'
 	[ "$(docker_directories | wc -l)" -gt "$(wc -l <<<"$before")" ]
@@ -365,7 +365,7 @@ logged() { # container, last line
 @test "a size that cannot be kept is refused, and leaves nothing" {
 	have_one
 	local before
-	before=$(docker_directories | sort)
+	before=$(settled_directories)
 	run d_run --rm --storage-opt color=red $ONE true
 	[ "$status" != 0 ]
 	assert_equal "$(d ps --all --quiet)" ""
@@ -634,7 +634,7 @@ walkthrough_image() { # image
 	have_one
 	d image prune --force >/dev/null
 	d builder prune --all --force >/dev/null
-	before=$(docker_directories | sort)
+	before=$(settled_directories)
 	context <<-'END'
 		FROM localhost/one:1
 		RUN echo x >/srv/x
