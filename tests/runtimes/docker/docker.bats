@@ -51,10 +51,10 @@ teardown() {
 	assert_same <(diff_ids "$IMAGES/one") <(layers_of $ONE)
 	assert_equal "$(d image inspect --format '{{.Size}}' $ONE | sed 's/.....$//')" "$(stat -c %s /bin/busybox | sed 's/.....$//')"
 	# Again: nothing is added.
-	local rows
-	rows=$(settled_directories | wc -l)
+	local before
+	before=$(settled_directories)
 	d load --quiet --input "$T/one.tar" >/dev/null
-	eventually test "$(docker_directories | wc -l)" = "$rows"
+	eventually same_directories "$before"
 }
 
 @test "load: images that share layers have them once" {
