@@ -213,7 +213,7 @@ static void add_lowers(struct overlay_plan *plan, size_t from, size_t to)
 		layer_path(path, i);
 		add_lower(plan, path);
 	}
-	for (size_t i = 0; overlay_plan_missing_lowers(plan); i++)
+	for (size_t i = 0; i < ARRAY_LEN(pads) && overlay_plan_missing_lowers(plan); i++)
 		add_lower(plan, pads[i]);
 }
 

@@ -78,7 +78,10 @@ static void assert_same_xattrs(const struct tar_entry *a, const struct tar_entry
 		for (size_t j = 0; j < b->xattr_count; j++)
 			if (!strcmp(b->xattrs[j].name, a->xattrs[i].name))
 				x = &b->xattrs[j];
-		assert_non_null(x);
+		if (!x) {
+			fail_msg("%s is missing", a->xattrs[i].name);
+			return;
+		}
 		assert_int_equal(a->xattrs[i].len, x->len);
 		if (x->len)
 			assert_memory_equal(a->xattrs[i].value, x->value, x->len);
