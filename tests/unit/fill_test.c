@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* overlaid_snapshot_fill (graph/fill.c): tars become layers that all who have them share. */
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -787,6 +788,61 @@ static void an_error_of_the_reader_is_the_fills(void **state)
 	}
 }
 
+static ssize_t read_and_die(void *arg, const void **ret_block, struct err *err)
+{
+	struct memory *memory = arg;
+
+	if (memory->at >= memory->len)
+		(void)kill(getpid(), SIGKILL);
+	return memory_read(memory, ret_block, err);
+}
+
+static int fill_and_die(struct child *parent, void *arg)
+{
+	struct overlaid *o = kit_open();
+	uint64_t bytes;
+
+	(void)overlaid_snapshot_fill(o, SCOPE, "a", NULL, read_and_die, arg, &bytes, NULL);
+	return 99;
+}
+
+static void what_a_dead_process_began_is_collected(void **state)
+{
+	auto_buf struct buf tar = { .max = 0 };
+	struct memory memory;
+	struct child child;
+	struct err err = { 0 };
+
+	tar_of(&tar, "file=content", "other=content");
+	memory = (struct memory){ .data = tar.data, .len = 1700, .step = 100 };
+	snaps_prepare("a", "");
+	child = kit_fork(fill_and_die, &memory);
+	assert_int_equal(kit_wait(&child), -SIGKILL);
+	assert_int_equal(kit_names("store/staging"), 1);
+	good(overlaid_gc(snaps, 0, NULL, NULL, &err), &err);
+	snaps_assert_consistent();
+	good(snaps_fill(snaps, SCOPE, "a", &tar, NULL, &err), &err);
+	snaps_assert_consistent();
+}
+
+static void a_fill_can_be_durable(void **state)
+{
+	const struct overlaid_options options = { .root = sandbox_path("store"),
+						  .run = sandbox_path("run") };
+	auto_buf struct buf base = { .max = 0 }, top = { .max = 0 };
+	struct err err = { 0 };
+
+	overlaid_close(snaps);
+	good(overlaid_open(&options, &snaps, &err), &err);
+	put_private_dir(&base);
+	put_tar(&top, false, (const char *const[]){ "d/top=top", NULL });
+	snaps_layer("base", "", &base);
+	snaps_layer("top", "base", &top);
+	filled_in(OTHER, "x", "", &top);
+	assert_int_equal(count("SELECT count(*) FROM layer"), 3);
+	snaps_assert_consistent();
+}
+
 static void only_an_active_one_that_is_empty_is_filled(void **state)
 {
 	const struct overlaid_prepare view = {
@@ -954,6 +1010,8 @@ static void *come_and_go(void *arg)
 			w->result = overlaid_snapshot_remove(w->o, w->scope, "base", &w->err);
 		if (w->result >= 0 && i % 3 == 0)
 			w->result = overlaid_reap(w->o, false, &w->err);
+		if (w->result >= 0 && i % 20 == 19)
+			w->result = overlaid_gc(w->o, 0, NULL, NULL, &w->err);
 	}
 	return NULL;
 }
@@ -1027,6 +1085,43 @@ static void the_same_chain_at_once_has_one_patch(void **state)
 	assert_crowd(CROWD, 3);
 }
 
+static void *fill_the_one(void *arg)
+{
+	struct worker *w = arg;
+
+	w->result = snaps_fill(w->o, SCOPE, "a", w->base, NULL, &w->err);
+	return NULL;
+}
+
+static void of_several_fills_of_one_snapshot_one_is_it(void **state)
+{
+	auto_buf struct buf first = { .max = 0 }, second = { .max = 0 };
+	const struct buf *tars[] = { &first, &second };
+	auto_keyed struct keyed k = { 0 };
+	struct worker w[CROWD / 2] = { 0 };
+	size_t won = 0;
+
+	tar_of(&first, "file=one");
+	tar_of(&second, "file=two");
+	snaps_prepare("a", "");
+	for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+		w[i] = (struct worker){ .o = kit_open(), .base = tars[i % 2] };
+		assert_int_equal(pthread_create(&w[i].thread, NULL, fill_the_one, &w[i]), 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		assert_int_equal(pthread_join(w[i].thread, NULL), 0);
+	snaps_find(SCOPE, "a", &k);
+	for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+		overlaid_close(w[i].o);
+		won += w[i].result >= 0;
+		if (w[i].result >= 0)
+			assert_string_equal(k.chain_id, digest_of_buf(w[i].base).text);
+	}
+	assert_int_equal(won, 1);
+	snaps_assert_consistent();
+	assert_int_equal(count("SELECT count(*) FROM layer"), 1);
+}
+
 static void fills_and_removals_of_one_layer_get_along(void **state)
 {
 	auto_buf struct buf base = { .max = 0 }, top = { .max = 0 };
@@ -1060,6 +1155,8 @@ int main(void)
 		snaps_test(over_a_tree_of_its_own_bound_layers_are_private),
 		snaps_test(what_is_no_whole_tar_leaves_nothing),
 		snaps_test(an_error_of_the_reader_is_the_fills),
+		snaps_test(what_a_dead_process_began_is_collected),
+		snaps_test(a_fill_can_be_durable),
 		snaps_test(only_an_active_one_that_is_empty_is_filled),
 		snaps_test(ids_must_be_mapped),
 		snaps_test(ids_in_a_hole_are_refused_also_beneath_greater_ones),
@@ -1067,6 +1164,7 @@ int main(void)
 		snaps_test(the_same_tar_at_once_is_one_layer),
 		snaps_test(the_same_bound_tar_at_once_is_one_layer),
 		snaps_test(the_same_chain_at_once_has_one_patch),
+		snaps_test(of_several_fills_of_one_snapshot_one_is_it),
 		snaps_test(fills_and_removals_of_one_layer_get_along),
 	};
 
