@@ -42,7 +42,8 @@ func tarUstar(t *test) {
 	long := header{name: "end", kind: '0', mode: 0o644, magic: ustar}
 	block := long.block()
 	copy(block[345:500], strings.Repeat("p", 70)+"/"+strings.Repeat("q", 70))
-	id := t.appliesLike("", joined(summed(block), header{name: "latin \xe4", kind: '0', mode: 0o644, magic: ustar}.with("x"), zeros), looks{noDirs: true})
+	id := t.appliesLike("", joined(
+		summed(block), header{name: "latin \xe4", kind: '0', mode: 0o644, magic: ustar}.with("x"), zeros), looks{noDirs: true})
 	t.has(id, strings.Repeat("p", 70)+"/"+strings.Repeat("q", 70)+"/end=", "latin \xe4=x")
 }
 

@@ -77,7 +77,8 @@ func entries(t *test, whole []byte) map[string]string {
 			lines[header.Name] = "whiteout"
 			continue
 		}
-		lines[header.Name] = fmt.Sprintf("%c %o %d:%d %d %q", header.Typeflag, header.Mode&0o7777, header.Uid, header.Gid, header.Size, header.Linkname)
+		lines[header.Name] = fmt.Sprintf("%c %o %d:%d %d %q", header.Typeflag, header.Mode&0o7777,
+			header.Uid, header.Gid, header.Size, header.Linkname)
 	}
 }
 

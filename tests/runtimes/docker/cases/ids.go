@@ -25,7 +25,8 @@ func idsAccepted(t *test) {
 	base, _ := t.stack()
 	hex := strings.Repeat("0123456789abcdef", 4)
 	for _, id := range []string{
-		hex, hex + "-init", "Base", "empty", "pluginTest", "k3z9xw0a1b2c3d4e5f6g7h8i9", "a", "A.b_c-d", ".hidden", "a..b", "0", strings.Repeat("x", 128),
+		hex, hex + "-init", "Base", "empty", "pluginTest", "k3z9xw0a1b2c3d4e5f6g7h8i9", "a", "A.b_c-d",
+		".hidden", "a..b", "0", strings.Repeat("x", 128),
 	} {
 		t.createReadWrite(id, base)
 		t.must(t.write(id, "mine", id))
@@ -41,7 +42,8 @@ func idsRefused(t *test) {
 	base, _ := t.stack()
 	before := t.homeTree()
 	for _, id := range []string{
-		"", ".", "..", "/", "a/b", "/a", "a/", "../layer-1", "../../x", "a\x00b", "a b", "a\nb", "ä", "a:b", "a,b", "a\\b", strings.Repeat("x", 5000), "*", "%2e%2e",
+		"", ".", "..", "/", "a/b", "/a", "a/", "../layer-1", "../../x", "a\x00b", "a b",
+		"a\nb", "ä", "a:b", "a,b", "a\\b", strings.Repeat("x", 5000), "*", "%2e%2e",
 	} {
 		for _, method := range []string{"Create", "CreateReadWrite", "Get", "Diff", "DiffSize", "Changes", "GetMetadata"} {
 			t.refused(t.try(method, object{"ID": id}), fmt.Sprintf("%s of %.40q", method, id))

@@ -136,7 +136,8 @@ func usernsAbove(t *test) {
 func usernsParts(t *test) {
 	t.remapped(idtools.IDMap{ContainerID: 0, HostID: 500000, Size: 1}, idtools.IDMap{ContainerID: 1, HostID: 600000, Size: 999},
 		idtools.IDMap{ContainerID: 1000, HostID: 1000, Size: 1}, idtools.IDMap{ContainerID: 1001, HostID: 601000, Size: 60000})
-	id := t.layer("", tarOf(file("0", ""), file("1", "").owned(1, 999), file("1000", "").owned(1000, 1000), file("1001", "").owned(1001, 61000)))
+	id := t.layer("", tarOf(file("0", ""), file("1", "").owned(1, 999),
+		file("1000", "").owned(1000, 1000), file("1001", "").owned(1001, 61000)))
 	root := t.get(id)
 	t.ownedBy(root, "0", 500000, 500000)
 	t.ownedBy(root, "1", 600000, 600998)

@@ -90,7 +90,8 @@ func opaqueNoDir(t *test) {
 
 func whiteoutAufs(t *test) {
 	id := t.layer(t.below(), tarOf(
-		dir(".wh..wh.plnk", 0o700), file(".wh..wh.plnk/12.3", "linked"), dir(".wh..wh.orph", 0o700), file(".wh..wh.aufs", ""), file("new", "new")))
+		dir(".wh..wh.plnk", 0o700), file(".wh..wh.plnk/12.3", "linked"), dir(".wh..wh.orph", 0o700),
+		file(".wh..wh.aufs", ""), file("new", "new")))
 	for name := range t.tree(id, looks{}) {
 		t.check(!strings.Contains(name, "wh"), "%q is there", name)
 	}
