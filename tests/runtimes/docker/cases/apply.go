@@ -46,7 +46,7 @@ func applyKinds(t *test) {
 		return e
 	}
 	t.appliesAsMoby("", tarOf(
-		dir("d", 0o750).owned(1, 2), file("d/f", "text").owned(5, 6), symlink("l", "d/f").owned(7, 8), hardlink("h", "d/f"),
+		dir("d", 0o750).owned(1, 2), file("d/f", "text").owned(5, 6), symlink("l", "d/f").owned(7, 8), hardlink("h", "d/f").owned(5, 6),
 		special(tar.TypeChar, "char"), special(tar.TypeBlock, "block"), named(tar.TypeFifo, "fifo", 0o622), file("empty", ""),
 		symlink("dangling", "nowhere/at/all"), symlink("loop", "loop")))
 }
@@ -176,9 +176,11 @@ func applyRoot(names ...string) func(*test) {
 			root := named(tar.TypeDir, name, 0o700).owned(77, 88)
 			id := t.layer("", tarOf(root, file("./a", "a"), file("/b", "b"), file("./././c//d", "d")))
 			t.has(id, "a=a", "b=b", "c/d=d")
+			// What containers see.
+			child := t.createReadWrite(t.name(), id)
 			var st unix.Stat_t
-			t.must(unix.Stat(t.get(id), &st))
-			t.put(id)
+			t.must(unix.Stat(t.get(child), &st))
+			t.put(child)
 			t.check(st.Mode&0o7777 == 0o755 && st.Uid == 0 && st.Gid == 0, "the root is %o, %d:%d", st.Mode, st.Uid, st.Gid)
 		}
 	}

@@ -267,9 +267,10 @@ func (t *test) holdAndLook(id string) error {
 // As deep as moby's own test goes.
 func deepest(t *test) {
 	top := t.layer("", tarOf(file("file", "0"), file("deep", "deep")))
-	for i := 1; i < 129; i++ {
+	for i := 1; i < 128; i++ {
 		top = t.layer(top, tarOf(file("file", fmt.Sprint(i)), file(fmt.Sprintf("only-%d", i), "x")))
 	}
+	top = t.create(t.name(), top)
 	t.must(t.write(top, "written", "on top"))
-	t.has(top, "file=128", "deep=deep", "only-1=x", "only-128=x", "written=on top")
+	t.has(top, "file=127", "deep=deep", "only-1=x", "only-127=x", "written=on top")
 }

@@ -34,7 +34,7 @@ var dialectCases = []testCase{
 func tarV7(t *test) {
 	t.appliesAsMoby("", joined(
 		header{name: "d/", kind: '5', mode: 0o750, uid: 12}.block(), header{name: "d/f", kind: 0, mode: 0o640, uid: 3}.with("text"),
-		header{name: "h", kind: '1', link: "d/f", mode: 0o640}.block(), header{name: "s", kind: '2', link: "d", mode: 0o777}.block(),
+		header{name: "h", kind: '1', link: "d/f", mode: 0o640, uid: 3}.block(), header{name: "s", kind: '2', link: "d", mode: 0o777}.block(),
 		header{name: strings.Repeat("x", 100), kind: 0, mode: 0o600}.with("100"), zeros))
 }
 
