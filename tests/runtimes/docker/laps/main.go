@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // laps [--settle] SOCKET get-put COUNT ID
+// laps SOCKET container COUNT PARENT
 // laps SOCKET apply TAR...
 //
 // How long calls of a graphdriver plugin take, from writing a request to having read its answer, without dockerd:
@@ -8,6 +9,9 @@
 //
 // get-put calls Get and Put of a layer, one after the other, and says "get-put MICROSECONDS" a lap. With --settle
 // each lap begins when nothing is mounted there any more; otherwise at once.
+//
+// container makes the calls of a container's life on a layer, as dockerd does for "docker run --rm", and writes a
+// little into it. It says each call's name and time, and of all of a lap "life".
 //
 // apply makes a chain of layers of tars, the lowest first, as dockerd does: Create and ApplyDiff of each after the
 // other. It says "create", "apply" and "both", of all layers together.
@@ -17,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -78,6 +83,41 @@ func getPut(plugin *rig.Plugin, id string, count int, settle bool) {
 	}
 }
 
+func write(dir, name string) {
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("of laps\n"), 0o644); err != nil {
+		rig.Die("laps: %v", err)
+	}
+}
+
+func live(plugin *rig.Plugin, parent string, lap int) {
+	id := fmt.Sprintf("%064x", lap+1)
+	of, initial := layer{id, id + "-init"}, layer{id + "-init", parent}
+	var life time.Duration
+	step := func(name, method string, of layer) string {
+		began := time.Now()
+		dir := call(plugin, method, of)
+		took := time.Since(began)
+		life += took
+		if lap > 0 {
+			say(name, took)
+		}
+		return dir
+	}
+	step("create-init", "CreateReadWrite", initial)
+	write(step("get-init", "Get", layer{ID: initial.ID}), "of-init")
+	step("put-init", "Put", layer{ID: initial.ID})
+	step("create", "CreateReadWrite", of)
+	step("get", "Get", layer{ID: id})
+	step("put", "Put", layer{ID: id})
+	write(step("get-again", "Get", layer{ID: id}), "of-container")
+	step("put-again", "Put", layer{ID: id})
+	step("remove", "Remove", layer{ID: id})
+	step("remove-init", "Remove", layer{ID: initial.ID})
+	if lap > 0 {
+		say("life", life)
+	}
+}
+
 func apply(plugin *rig.Plugin, tars []string) {
 	var create, apply time.Duration
 	parent := ""
@@ -107,16 +147,25 @@ func main() {
 	settle := flag.Bool("settle", false, "")
 	flag.Parse()
 	args := flag.Args()
-	switch {
-	case len(args) == 4 && args[1] == "get-put":
-		count, err := strconv.Atoi(args[2])
-		if err != nil {
+	count := 0
+	if len(args) == 4 && args[1] != "apply" {
+		var err error
+		if count, err = strconv.Atoi(args[2]); err != nil {
 			rig.Die("laps: %v", err)
 		}
+	}
+	switch {
+	case len(args) == 4 && args[1] == "get-put":
 		getPut(rig.New(args[0]), args[3], count, *settle)
+	case len(args) == 4 && args[1] == "container":
+		plugin := rig.New(args[0])
+		for lap := 0; lap <= count; lap++ {
+			live(plugin, args[3], lap)
+		}
 	case len(args) > 2 && args[1] == "apply":
 		apply(rig.New(args[0]), args[2:])
 	default:
-		rig.Die("laps: usage: laps [--settle] SOCKET get-put COUNT ID | laps SOCKET apply TAR...")
+		rig.Die("laps: usage: laps [--settle] SOCKET get-put COUNT ID | laps SOCKET container COUNT PARENT |\n" +
+			"  laps SOCKET apply TAR...")
 	}
 }
