@@ -8,7 +8,7 @@
 // lines of a name and of microseconds.
 //
 // get-put calls Get and Put of a layer, one after the other, and says "get-put MICROSECONDS" a lap. With --settle
-// each lap begins when nothing is mounted there any more; otherwise at once.
+// each lap begins after a pause, when nothing is mounted there any more; otherwise at once.
 //
 // container makes the calls of a container's life on a layer, as dockerd does for "docker run --rm", and writes a
 // little into it. It says each call's name and time, and of all of a lap "life".
@@ -29,8 +29,11 @@ import (
 	"../rig"
 )
 
-// How long a mount may stay when nobody wants it.
-const settleTime = 10 * time.Second
+// The pause, the same whoever unmounts when; and how long a mount may stay when nobody wants it.
+const (
+	pause      = 400 * time.Millisecond
+	settleTime = 10 * time.Second
+)
 
 type layer struct{ ID, Parent string }
 
@@ -72,6 +75,7 @@ func getPut(plugin *rig.Plugin, id string, count int, settle bool) {
 	dir := ""
 	for lap := 0; lap <= count; lap++ {
 		if settle && lap > 0 {
+			time.Sleep(pause)
 			untilUnmounted(dir)
 		}
 		began := time.Now()
@@ -90,7 +94,7 @@ func write(dir, name string) {
 }
 
 func live(plugin *rig.Plugin, parent string, lap int) {
-	id := fmt.Sprintf("%064x", lap+1)
+	id := fmt.Sprintf("c%063x", lap+1)
 	of, initial := layer{id, id + "-init"}, layer{id + "-init", parent}
 	var life time.Duration
 	step := func(name, method string, of layer) string {
