@@ -14,7 +14,7 @@
 // little into it. It says each call's name and time, and of all of a lap "life".
 //
 // apply makes a chain of layers of tars, the lowest first, as dockerd does: Create and ApplyDiff of each after the
-// other. It says "create", "apply" and "both", of all layers together.
+// other. It says "layer", both of them, for each, and "create", "apply" and "both" of all layers together.
 package main
 
 import (
@@ -137,6 +137,7 @@ func apply(plugin *rig.Plugin, tars []string) {
 		if _, err := plugin.ApplyDiff(id, parent, tar); err != nil {
 			rig.Die("laps: ApplyDiff of %s: %v", name, err)
 		}
+		say("layer", time.Since(began))
 		create += created.Sub(began)
 		apply += time.Since(created)
 		tar.Close()
