@@ -90,7 +90,7 @@ func randomChanges(parent func([]string) string) func(*test) {
 			chain := t.randomChain(seed, 4)
 			top := chain[len(chain)-1]
 			want, _ := t.mobysChanges(top, parent(chain))
-			t.check(len(want) > 10, "there are only %d changes", len(want))
+			t.check(len(want) > 0, "there are no changes")
 			t.sameLines(sorted(want), sorted(t.changes(top, parent(chain))), "changes")
 		})
 	}
