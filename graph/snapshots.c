@@ -532,9 +532,9 @@ int overlaid_snapshots_check(struct overlaid *o, struct err *err)
 
 /* ---- batches ---- */
 
-int overlaid_batch_begin(struct overlaid *o, struct err *err)
+int overlaid_batch_begin(struct overlaid *o, bool durable, struct err *err)
 {
-	return store_batch_begin(o->store, err);
+	return store_batch_begin(o->store, durable, err);
 }
 
 int overlaid_batch_end(struct overlaid *o, struct err *err)

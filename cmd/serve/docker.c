@@ -172,10 +172,10 @@ static void finish_change(struct work_job *job, int r, const struct err *err)
 	(void)sem_post(&change->told);
 }
 
-static int change_store(struct call *c,
+static int change_store(struct call *c, bool lazy,
 			int (*fn)(struct call *c, struct overlaid *store, void *arg), void *arg)
 {
-	struct change change = { .job = { .run = run_change, .finish = finish_change },
+	struct change change = { .job = { .lazy = lazy, .run = run_change, .finish = finish_change },
 				 .call = c,
 				 .fn = fn,
 				 .arg = arg };
@@ -383,7 +383,8 @@ static int create_as(struct call *c, bool writable)
 	p.parent = c->parent;
 	p.uid_map = c->home->uids[0] ? c->home->uids : NULL;
 	p.gid_map = c->home->gids[0] ? c->home->gids : NULL;
-	return change_store(c, prepare, &p);
+	/* What is filled, exported or beneath something later is durable with that. */
+	return change_store(c, !writable || is_init(c->id), prepare, &p);
 }
 
 static int create(struct call *c)
@@ -407,7 +408,7 @@ static int remove_layer(struct call *c)
 
 	if (r < 0)
 		return r;
-	r = change_store(c, remove_rows, NULL);
+	r = change_store(c, false, remove_rows, NULL);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	mounts_drop(c->home->mounts, c->id);

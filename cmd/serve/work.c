@@ -107,6 +107,13 @@ static void *run_jobs(void *arg)
 	return NULL;
 }
 
+static bool are_lazy(const struct work_job *jobs)
+{
+	while (jobs && jobs->lazy)
+		jobs = jobs->next;
+	return !jobs;
+}
+
 static void *run_batches(void *arg)
 {
 	struct worker *worker = arg;
@@ -114,7 +121,7 @@ static void *run_batches(void *arg)
 
 	while ((jobs = take(worker->work, BATCH_MAX))) {
 		struct err err = { 0 };
-		int r = overlaid_batch_begin(worker->store, &err);
+		int r = overlaid_batch_begin(worker->store, !are_lazy(jobs), &err);
 
 		for (struct work_job *job = jobs; r >= 0 && job; job = job->next)
 			job->run(job, worker->store);

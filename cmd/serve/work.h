@@ -9,12 +9,15 @@
 #ifndef CMD_SERVE_WORK_H
 #define CMD_SERVE_WORK_H
 
+#include <stdbool.h>
+
 #include "driver/base/err.h"
 #include "graph/overlaid.h"
 
 /* To be the first member of what is to be done. It belongs to the worker until `run`, or `finish`, is called. */
 struct work_job {
 	struct work_job *next;
+	bool lazy; /* in a writer: need not survive a power cut before something later does */
 	/* In a pool: does it. In a writer: changes the store, in the batch; keeps what came out. */
 	void (*run)(struct work_job *job, struct overlaid *store);
 	/* In a writer, after the batch: 0, or why all of it came to nothing. */

@@ -294,9 +294,15 @@ int store_layers_moved(struct store *store, struct err *err)
 	return store->durable ? fsync_dir_at(store->layers_fd, ".", err) : 0;
 }
 
-int store_batch_begin(struct store *store, struct err *err)
+int store_batch_begin(struct store *store, bool durable, struct err *err)
 {
-	int r = db_batch_begin(store->db, err);
+	int r = durable ? 0 : db_set_durable(store->db, false, err);
+
+	if (r >= 0)
+		r = db_batch_begin(store->db, err);
+	if (r < 0 && !durable)
+		(void)db_set_durable(store->db, true, NULL);
+	store->batch_lazy = !durable;
 
 	store->batch = r >= 0;
 	store->layers_moved = false;
@@ -314,6 +320,8 @@ int store_batch_end(struct store *store, struct err *err)
 		r = db_batch_end(store->db, err);
 	else
 		db_batch_drop(store->db);
+	if (store->batch_lazy)
+		(void)db_set_durable(store->db, true, NULL);
 	store_locks_release(&store->batch_locks);
 	return r;
 }

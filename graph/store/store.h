@@ -87,6 +87,7 @@ struct store {
 	int snapshots_fd, staging_fd, trash_fd;
 	bool durable;
 	bool batch;	   /* between store_batch_begin and its end */
+	bool batch_lazy;   /* and not durable */
 	bool layers_moved; /* in it: something was renamed into layers/, and is not durable there yet */
 	struct store_locks batch_locks; /* held until its end */
 	struct db *db;
@@ -159,8 +160,8 @@ int store_sync(const struct store *store, struct err *err);
 /* Something was renamed into layers/: makes that durable, or, in a batch (graph/store/db.h), sees to it that
  * its end does. */
 int store_layers_moved(struct store *store, struct err *err);
-/* db_batch_begin and db_batch_end, with that. */
-int store_batch_begin(struct store *store, struct err *err);
+/* db_batch_begin and db_batch_end, with that. Not `durable`: what is done in it is as soon as something later is. */
+int store_batch_begin(struct store *store, bool durable, struct err *err);
 int store_batch_end(struct store *store, struct err *err);
 
 /* ---- trash ---- */

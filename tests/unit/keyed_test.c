@@ -981,7 +981,7 @@ static void what_a_batch_adopted_and_lost_is_taken_back(void **state)
 	assert_int_equal(prepare(.name = "a", .chain_id = one), 0);
 	put_file(own("a", "/diff/file"), "contents");
 	assert_int_equal(keyed_flush(store, SCOPE, "a", false, NULL), 1);
-	assert_int_equal(store_batch_begin(store, NULL), 0);
+	assert_int_equal(store_batch_begin(store, true, NULL), 0);
 	assert_int_equal(commit("a", .name = "base", .chain_id = one), 0);
 	assert_int_equal(prepare(.name = "b", .parent = "base"), 0);
 	assert_int_equal(kit_run(store, "PRAGMA defer_foreign_keys = 1"), 0);
@@ -999,7 +999,7 @@ static void what_a_batch_adopted_and_lost_is_taken_back(void **state)
 
 static void a_batch_makes_chains_one_over_the_other(void **state)
 {
-	assert_int_equal(store_batch_begin(store, NULL), 0);
+	assert_int_equal(store_batch_begin(store, true, NULL), 0);
 	unpacked(SCOPE, "base", "", one);
 	unpacked(SCOPE, "top", "base", two);
 	unpacked(OTHER, "base", "", one);
@@ -1022,7 +1022,7 @@ static void what_a_batch_makes_is_locked_until_it_is_committed(void **state)
 	char uid[STORE_HEX_LEN + 1];
 
 	assert_int_equal(store_locks_open(store, &locks, NULL), 0);
-	assert_int_equal(store_batch_begin(store, NULL), 0);
+	assert_int_equal(store_batch_begin(store, true, NULL), 0);
 	assert_int_equal(prepare(.name = "a"), 0);
 	{
 		auto_keyed struct keyed k = { 0 };

@@ -1177,7 +1177,7 @@ static void a_batch_is_seen_when_it_ends(void **state)
 	struct overlaid *second = kit_open();
 	auto_buf struct buf during = { .max = 0 }, after = { .max = 0 };
 
-	assert_int_equal(overlaid_batch_begin(o, NULL), 0);
+	assert_int_equal(overlaid_batch_begin(o, true, NULL), 0);
 	committed("base", "");
 	assert_int_equal(prepare(NULL, .key = "a", .parent = "base"), 0);
 	assert_int_equal(prepare(NULL, .key = "a", .parent = "base"), -EEXIST);
