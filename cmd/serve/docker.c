@@ -384,7 +384,13 @@ static int create_as(struct call *c, bool writable)
 	p.uid_map = c->home->uids[0] ? c->home->uids : NULL;
 	p.gid_map = c->home->gids[0] ? c->home->gids : NULL;
 	/* What is filled, exported or beneath something later is durable with that. */
-	return change_store(c, !writable || is_init(c->id), prepare, &p);
+	r = change_store(c, !writable || is_init(c->id), prepare, &p);
+	if (r == -EEXIST)
+		return fail(&c->err, r, "there is a layer %s already", c->id);
+	if (r == -ENOENT)
+		return fail(&c->err, r, "there is no layer %s, which is to be the parent of %s",
+			    c->parent, c->id);
+	return r;
 }
 
 static int create(struct call *c)
