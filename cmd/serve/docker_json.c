@@ -54,8 +54,9 @@ static int add_range(const struct json *range, const char *key, struct buf *text
 		outside = json_int_or(range, "/host_id", -1),
 		count = json_int_or(range, "/size", -1);
 
+	/* (uid_t)-1 is nobody: the last one is 0xfffffffe. */
 	if (range->type != JSON_OBJECT || inside < 0 || outside < 0 || count < 1 ||
-	    inside + count > UINT32_MAX || outside + count > UINT32_MAX)
+	    count > UINT32_MAX || inside > UINT32_MAX - count || outside > UINT32_MAX - count)
 		return fail(err, -EINVAL, "\"%s\" is no list of mapped ids", key);
 	return buf_printf(text, "%s%lld:%lld:%lld", text->len ? "," : "", (long long)inside,
 			  (long long)outside, (long long)count);

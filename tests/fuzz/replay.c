@@ -56,13 +56,14 @@ static int no_dots(const struct dirent *entry)
 static int run_corpus(const char *program)
 {
 	const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
+	const char *end = strstr(name, "_fuzz");
 	struct dirent **entries = NULL;
 	auto_buf struct buf path = { 0 };
 	auto_close int fd = -EBADF;
 	int count;
 
 	(void)buf_puts(&path, "tests/fuzz/corpus/");
-	(void)buf_append(&path, name, strcspn(name, "_"));
+	(void)buf_append(&path, name, end ? (size_t)(end - name) : strlen(name));
 	count = scandir(buf_text(&path), &entries, no_dots, alphasort);
 	fd = open(buf_text(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (count <= 0 || fd < 0) {

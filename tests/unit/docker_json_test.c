@@ -74,6 +74,8 @@ static void maps_are_lists_of_ranges(void **state)
 		"{\"M\":[{\"container_id\":-1,\"host_id\":1,\"size\":1}]}",
 		"{\"M\":[{\"container_id\":0,\"host_id\":4294967295,\"size\":1}]}",
 		"{\"M\":[{\"container_id\":0,\"host_id\":1,\"size\":9223372036854775807}]}",
+		"{\"M\":[{\"container_id\":9223372036854775807,\"host_id\":1,\"size\":1}]}",
+		"{\"M\":[{\"container_id\":0,\"host_id\":9223372036854775807,\"size\":9}]}",
 		"{\"M\":[{\"ContainerID\":0,\"HostID\":1,\"Size\":1}]}",
 	};
 	auto_json struct json *j = parsed(
