@@ -773,7 +773,11 @@ static int load_home(struct docker *d, struct err *err)
 	int r = store ? docker_home_load(store, d->name, &d->home, err) : -EIO;
 
 	handles_give(d->handles, store);
-	return r < 0 ? err_prefix(err, r, "plugin %s", d->name) : 0;
+	/* The next Init puts another in its place; who is served beside dockerd need not wait for it. */
+	if (r == -EBADMSG)
+		serve_log("docker: plugin %s: %s: dockerd has to be started again", d->name,
+			  err->text);
+	return r < 0 && r != -EBADMSG ? err_prefix(err, r, "plugin %s", d->name) : 0;
 }
 
 int docker_new(struct serve *serve, const char *name, struct docker **ret, struct err *err)

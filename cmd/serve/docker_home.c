@@ -8,6 +8,7 @@
 #include "cmd/serve/docker_json.h"
 #include "driver/base/auto.h"
 #include "driver/base/digest.h"
+#include "driver/base/utf8.h"
 
 #define SETTING_BYTES_MAX ((size_t)1 << 20)
 #define HOME_BYTES_MAX	  4000
@@ -51,32 +52,29 @@ struct overlaid_maps docker_home_maps(const struct docker_home *h)
 /* ---- options ---- */
 
 /* "NAME.size=10G" */
-static int take_option(struct overlaid *store, struct docker_home *h, const char *name,
-		       const char *option, struct err *err)
+static int take_option(struct docker_home *h, const char *name, const char *option, struct err *err)
 {
 	size_t len = strlen(name);
-	const char *key = option + len + 1;
 	int r;
 
-	if (strncmp(option, name, len) != 0 || option[len] != '.' || strncmp(key, "size=", 5) != 0)
+	if (strncmp(option, name, len) != 0 || strncmp(option + len, ".size=", 6) != 0)
 		return fail(err, -EINVAL,
 			    "storage option \"%.200s\" is not known; there is only %s.size=BYTES",
 			    option, name);
-	r = docker_parse_size(key + 5, &h->size_bytes, err);
-	return r < 0 ? err_prefix(err, r, "%s.size", name) : overlaid_quota_check(store, err);
+	r = docker_parse_size(option + len + 6, &h->size_bytes, err);
+	return r < 0 ? err_prefix(err, r, "%s.size", name) : 0;
 }
 
-static int take_options(struct overlaid *store, struct docker_home *h, const char *name,
-			struct err *err)
+static int take_options(struct docker_home *h, const char *name, struct err *err)
 {
 	const struct json *options = json_get_key(h->setting, "options");
 	int r = 0;
 
-	if (options->type != JSON_ARRAY && options->type != JSON_NULL)
+	if (options && options->type != JSON_ARRAY && options->type != JSON_NULL)
 		return fail(err, -EINVAL, "\"Opts\" is no list");
-	for (size_t i = 0; r >= 0 && i < options->count; i++)
+	for (size_t i = 0; r >= 0 && options && i < options->count; i++)
 		r = options->items[i]->type == JSON_STRING ?
-			    take_option(store, h, name, options->items[i]->string, err) :
+			    take_option(h, name, options->items[i]->string, err) :
 			    fail(err, -EINVAL, "\"Opts\" is no list of strings");
 	return r;
 }
@@ -110,23 +108,26 @@ static bool is_home(const char *path)
 	for (const char *c = path; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			return false;
-	return true;
+	/* Or else it would not come back from its setting as it was ("\udc00" is no character). */
+	return utf8_span(path, strlen(path)) == strlen(path);
 }
 
-/* Takes the setting over. */
-static int make_home(struct overlaid *store, const char *name, struct json *setting,
-		     const struct docker_home *before, struct docker_home **ret, struct err *err)
+/* All of it but its mounts. Takes the setting over. */
+static int make_home(const char *name, struct json *setting, struct docker_home **ret,
+		     struct err *err)
 {
 	auto_docker_home struct docker_home *h = calloc(1, sizeof(*h));
 	const char *path;
 	int r;
 
-	if (!h || !setting) {
+	if (!h) {
 		json_free(setting);
 		return fail_oom(err);
 	}
 	atomic_init(&h->users, 1);
 	h->setting = setting;
+	if (!setting)
+		return fail_oom(err);
 	path = json_string_or(setting, "/home", "");
 	if (!is_home(path))
 		return fail(err, -EINVAL, "\"Home\" is no absolute path: \"%.200s\"", path);
@@ -137,15 +138,23 @@ static int make_home(struct overlaid *store, const char *name, struct json *sett
 		h->scope = NULL;
 	if (!h->path || !h->scope || !h->uids || !h->gids)
 		return fail_oom(err);
-	r = take_options(store, h, name, err);
-	if (r >= 0 && before && strcmp(before->path, h->path) == 0)
-		h->mounts = mounts_ref(before->mounts);
-	else if (r >= 0)
-		r = open_mounts(store, h, name, err);
+	r = take_options(h, name, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(h);
 	return 0;
+}
+
+static int finish_home(struct overlaid *store, const char *name, struct docker_home *h,
+		       const struct docker_home *before, struct err *err)
+{
+	int r = h->size_bytes ? overlaid_quota_check(store, err) : 0;
+
+	if (r >= 0 && before && strcmp(before->path, h->path) == 0)
+		h->mounts = mounts_ref(before->mounts);
+	else if (r >= 0)
+		r = open_mounts(store, h, name, err);
+	return r;
 }
 
 int docker_home_of_request(struct overlaid *store, const char *name, const struct json *request,
@@ -153,6 +162,7 @@ int docker_home_of_request(struct overlaid *store, const char *name, const struc
 			   struct err *err)
 {
 	const struct json *options = json_get_key(request, "Opts");
+	auto_docker_home struct docker_home *h = NULL;
 	auto_free char *uids = NULL, *gids = NULL;
 	struct json *setting;
 	const char *home;
@@ -170,7 +180,13 @@ int docker_home_of_request(struct overlaid *store, const char *name, const struc
 	setting = json_set(setting, "options", options ? json_copy(options) : json_new_null());
 	setting = json_set(setting, "uids", json_new_string(uids));
 	setting = json_set(setting, "gids", json_new_string(gids));
-	return make_home(store, name, setting, before, ret, err);
+	r = make_home(name, setting, &h, err);
+	if (r >= 0)
+		r = finish_home(store, name, h, before, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(h);
+	return 0;
 }
 
 /* ---- what is kept ---- */
@@ -180,21 +196,36 @@ static int setting_name(const char *name, char **ret, struct err *err)
 	return asprintf(ret, "docker:%s", name) < 0 ? fail_oom(err) : 0;
 }
 
+static int read_setting(const char *name, const char *key, const char *text,
+			struct docker_home **ret, struct err *err)
+{
+	struct json *setting;
+	int r = json_parse(text, strlen(text), SETTING_BYTES_MAX, key, &setting, err);
+
+	if (r >= 0)
+		r = make_home(name, setting, ret, err);
+	return r < 0 && r != -ENOMEM ? err_prefix(err, -EBADMSG, "setting \"%.200s\"", key) : r;
+}
+
 int docker_home_load(struct overlaid *store, const char *name, struct docker_home **ret,
 		     struct err *err)
 {
+	auto_docker_home struct docker_home *h = NULL;
 	auto_free char *key = NULL, *text = NULL;
-	struct json *setting;
 	int r = setting_name(name, &key, err);
 
 	if (r >= 0)
 		r = overlaid_setting_get(store, key, &text, err);
 	if (r <= 0)
 		return r;
-	r = json_parse(text, strlen(text), SETTING_BYTES_MAX, key, &setting, err);
+	r = read_setting(name, key, text, &h, err);
+	/* Not whether there are quotas still: dockerd was told, and its containers go on. */
 	if (r >= 0)
-		r = make_home(store, name, setting, NULL, ret, err);
-	return r < 0 ? r : 1;
+		r = open_mounts(store, h, name, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(h);
+	return 1;
 }
 
 int docker_home_keep(struct overlaid *store, const char *name, const struct docker_home *h,

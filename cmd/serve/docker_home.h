@@ -32,7 +32,7 @@ struct docker_home {
 int docker_home_of_request(struct overlaid *store, const char *name, const struct json *request,
 			   const struct docker_home *before, struct docker_home **ret,
 			   struct err *err);
-/* What was kept: 1, or 0: there was no Init yet. */
+/* What was kept: 1, or 0: there was no Init yet. -EBADMSG: it makes no sense. */
 int docker_home_load(struct overlaid *store, const char *name, struct docker_home **ret,
 		     struct err *err);
 int docker_home_keep(struct overlaid *store, const char *name, const struct docker_home *home,
