@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +14,10 @@
 #include "driver/base/auto.h"
 #include "driver/base/clock.h"
 #include "driver/base/fd.h"
+#include "driver/base/pool.h"
 #include "graph/overlaid.h"
 
 #define KEEP_NS	  (CLOCK_SECOND_NS * 3 / 10)
-#define DIR_MODE  0711
 #define COUNT_MAX 1000000
 
 /* Found by id under the table's lock; the rest under its own, which may be held for as long as an unmount takes. */
@@ -34,7 +33,8 @@ struct entry {
 };
 
 struct mounts {
-	atomic_uint users;
+	struct mounts *next; /* of all; under their lock, as `users` is */
+	unsigned int users;  /* 0: it ends */
 	char *dir;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -42,6 +42,13 @@ struct mounts {
 	bool ending;
 	struct entry *entries;
 };
+
+/* All there are: of a directory there is one. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	struct mounts *first;
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER };
 
 /* ---- entries ---- */
 
@@ -167,6 +174,13 @@ static void remove_files(const struct mounts *m, const char *id)
 	(void)rmdir(path);
 }
 
+/* Nothing is to be remembered of it: its lock is ours. */
+static void forget(const struct mounts *m, struct entry *e)
+{
+	if (!e->mounted && e->count == 0)
+		remove_files(m, e->id);
+}
+
 /* Its lock is ours. */
 static int detach(struct mounts *m, struct entry *e, struct err *err)
 {
@@ -176,8 +190,7 @@ static int detach(struct mounts *m, struct entry *e, struct err *err)
 	if (r < 0)
 		return r;
 	e->mounted = e->dropped = false;
-	if (e->count == 0)
-		remove_files(m, e->id);
+	forget(m, e);
 	return 0;
 }
 
@@ -301,8 +314,8 @@ int mounts_get(struct mounts *m, const char *id, const struct mounts_how *how, c
 		set_due(m, e, 0);
 		write_count(m, e);
 		*ret_dir = take_ptr(path);
-	} else if (e->count == 0 && !e->mounted) {
-		remove_files(m, id);
+	} else {
+		forget(m, e);
 	}
 	leave(m, e);
 	return r;
@@ -325,6 +338,7 @@ int mounts_put(struct mounts *m, const char *id, struct err *err)
 		else
 			r = detach(m, e, err);
 	}
+	forget(m, e);
 	leave(m, e);
 	return r;
 }
@@ -341,6 +355,7 @@ void mounts_drop(struct mounts *m, const char *id)
 		write_count(m, e);
 		set_due(m, e, clock_ns());
 	}
+	forget(m, e);
 	leave(m, e);
 }
 
@@ -397,9 +412,15 @@ static int clear_one(struct mounts *m, struct entry *e, void *arg)
 	struct clearing *c = arg;
 	struct err err;
 
+	int r;
+
 	e->count = 0;
-	if (e->mounted && detach(m, e, &err) < 0 && c->r >= 0)
-		c->r = fail(c->err, -EBUSY, "%s", err.text);
+	r = e->mounted ? detach(m, e, &err) : 0;
+	if (r < 0)
+		write_count(m, e);
+	if (r < 0 && c->r >= 0)
+		c->r = fail(c->err, r, "%s", err.text);
+	forget(m, e);
 	return 0;
 }
 
@@ -448,18 +469,22 @@ struct finding {
 	struct err *err;
 };
 
+/* What cannot be looked at is no reason to serve nobody. */
 static int find_left(void *arg, const char *id)
 {
 	struct finding *f = arg;
 	struct mounts *m = f->mounts;
 	auto_free char *path = mounts_path(m, id);
+	struct err words = { 0 };
 	struct entry *e;
-	int r = path ? overlaid_is_attached(path, f->err) : fail_oom(f->err);
+	int r = path ? overlaid_is_attached(path, &words) : fail_oom(f->err);
 
+	if (r < 0 && path)
+		serve_log("docker: it is left as it is: %s", words.text);
 	if (r == 0)
 		remove_files(m, id);
 	if (r <= 0)
-		return r;
+		return path ? 0 : r;
 	e = add(m, id);
 	if (!e)
 		return fail_oom(f->err);
@@ -492,7 +517,8 @@ static void release(struct mounts *m)
 	free(m);
 }
 
-int mounts_new(const char *dir, struct mounts **ret, struct err *err)
+/* Nobody makes another meanwhile. */
+static int make(const char *dir, struct mounts **ret, struct err *err)
 {
 	struct mounts *m = calloc(1, sizeof(*m));
 	pthread_condattr_t monotonic;
@@ -500,7 +526,7 @@ int mounts_new(const char *dir, struct mounts **ret, struct err *err)
 
 	if (!m)
 		return fail_oom(err);
-	atomic_init(&m->users, 1);
+	m->users = 1;
 	(void)pthread_mutex_init(&m->lock, NULL);
 	(void)pthread_condattr_init(&monotonic);
 	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -508,17 +534,49 @@ int mounts_new(const char *dir, struct mounts **ret, struct err *err)
 	(void)pthread_condattr_destroy(&monotonic);
 	m->dir = strdup(dir);
 	r = m->dir ? find_all_left(m, err) : fail_oom(err);
-	if (r >= 0) {
-		r = -pthread_create(&m->thread, NULL, unmount_all_due, m);
-		if (r < 0)
-			(void)fail(err, r, "start a thread: %s", strerror(-r));
-	}
+	if (r >= 0)
+		r = pool_thread(&m->thread, unmount_all_due, m) < 0 ?
+			    fail(err, -EAGAIN, "there is no thread to be had") :
+			    0;
 	if (r < 0) {
 		release(m);
 		return r;
 	}
+	m->next = all.first;
+	all.first = m;
 	*ret = m;
 	return 0;
+}
+
+/* The one of this directory; one that ends is waited for. */
+static struct mounts *find_mounts(const char *dir)
+{
+	for (;;) {
+		struct mounts *m = all.first;
+
+		while (m && strcmp(m->dir, dir) != 0)
+			m = m->next;
+		if (!m || m->users > 0)
+			return m;
+		(void)pthread_cond_wait(&all.ended, &all.lock);
+	}
+}
+
+int mounts_new(const char *dir, struct mounts **ret, struct err *err)
+{
+	struct mounts *m;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&all.lock);
+	m = find_mounts(dir);
+	if (m)
+		m->users++;
+	else
+		r = make(dir, &m, err);
+	(void)pthread_mutex_unlock(&all.lock);
+	if (r >= 0)
+		*ret = m;
+	return r;
 }
 
 static int end_one(struct mounts *m, struct entry *e, void *arg)
@@ -532,19 +590,40 @@ static int end_one(struct mounts *m, struct entry *e, void *arg)
 
 struct mounts *mounts_ref(struct mounts *m)
 {
-	(void)atomic_fetch_add(&m->users, 1);
+	(void)pthread_mutex_lock(&all.lock);
+	m->users++;
+	(void)pthread_mutex_unlock(&all.lock);
 	return m;
 }
 
-void mounts_unref(struct mounts *m)
+static void end(struct mounts *m)
 {
-	if (!m || atomic_fetch_sub(&m->users, 1) != 1)
-		return;
+	struct mounts **at = &all.first;
+
 	(void)pthread_mutex_lock(&m->lock);
 	m->ending = true;
 	(void)pthread_cond_signal(&m->wake);
 	(void)pthread_mutex_unlock(&m->lock);
 	(void)pthread_join(m->thread, NULL);
 	(void)for_each(m, end_one, NULL);
+	(void)pthread_mutex_lock(&all.lock);
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	(void)pthread_cond_broadcast(&all.ended);
+	(void)pthread_mutex_unlock(&all.lock);
 	release(m);
+}
+
+void mounts_unref(struct mounts *m)
+{
+	bool last;
+
+	if (!m)
+		return;
+	(void)pthread_mutex_lock(&all.lock);
+	last = --m->users == 0;
+	(void)pthread_mutex_unlock(&all.lock);
+	if (last)
+		end(m);
 }

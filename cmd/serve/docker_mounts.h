@@ -29,8 +29,8 @@ struct mounts_how {
 	void *arg;
 };
 
-/* Finds what an earlier run left, below `dir` (absolute, copied; made when it is needed). There is to be
- * one of a directory. *ret is given back with mounts_unref. */
+/* Finds what an earlier run left, below `dir` (absolute, copied; made when it is needed). Who asks again for a
+ * directory gets the same. *ret is given back with mounts_unref. */
 int mounts_new(const char *dir, struct mounts **ret, struct err *err);
 struct mounts *mounts_ref(struct mounts *mounts);
 /* The last one ends it: what is kept is unmounted; what is in use stays mounted, for the next run. NULL allowed. */

@@ -22,6 +22,9 @@
 #include "tests/unit/util.h"
 #include <cmocka.h>
 
+#define THREADS 8
+#define ROUNDS	200
+
 /* What mounts here: a tmpfs; how often it did. */
 static atomic_int mounted;
 
@@ -47,15 +50,20 @@ void serve_log(const char *fmt, ...)
 {
 }
 
-static struct mounts *begin(void)
+static struct mounts *begin_at(const char *dir)
 {
 	struct mounts *m = NULL;
 	struct err err = { 0 };
 
 	atomic_store(&mounted, 0);
-	if (mounts_new(sandbox_path("dir"), &m, &err) < 0)
+	if (mounts_new(dir, &m, &err) < 0)
 		fail_msg("%s", err.text);
 	return m;
+}
+
+static struct mounts *begin(void)
+{
+	return begin_at(sandbox_path("dir"));
 }
 
 static void get(struct mounts *m, const char *id, const struct mounts_how *how)
@@ -258,6 +266,111 @@ static void a_mount_without_a_count_was_wanted_once(void **state)
 	mounts_unref(m);
 }
 
+static void a_torn_count_is_one(void **state)
+{
+	static const char *const torn[] = { "", "x", "-1", "99999999999999999999", "1000001" };
+	struct mounts *m;
+
+	needs_root();
+	for (size_t i = 0; i < ARRAY_LEN(torn); i++) {
+		m = begin();
+		get(m, "a", &plain);
+		get(m, "a", &plain);
+		mounts_unref(m);
+		put_file("dir/a/count", torn[i]);
+		m = begin();
+		assert_true(is_mounted(m, "a"));
+		put(m, "a");
+		assert_int_equal(mounts_wanted(m), 0);
+		await_unmounted(m, "a");
+		mounts_unref(m);
+	}
+}
+
+static void what_else_lies_there_is_no_harm(void **state)
+{
+	struct mounts *m;
+
+	needs_root();
+	put_file("dir/file", "x");
+	put_file("dir/no-directory/fs", "x");
+	put_file("dir/full/fs/x", "x");
+	put_file("dir/counted/count", "5");
+	put_file("other/fs/x", "x");
+	put_file("other/count", "x");
+	put_dir("dir/a");
+	assert_int_equal(symlink("loop", sandbox_path("dir/loop")), 0);
+	assert_int_equal(symlink("../other", sandbox_path("dir/link")), 0);
+	assert_int_equal(symlink("../../other/count", sandbox_path("dir/a/count")), 0);
+	m = begin();
+	assert_int_equal(mounts_wanted(m), 0);
+	assert_false(exists("dir/counted"));
+	get(m, "a", &plain);
+	get(m, "full", &plain);
+	put(m, "a");
+	assert_int_equal(mounts_clear(m, NULL), -ENOTEMPTY);
+	mounts_unref(m);
+	assert_contents("other/fs/x", "x");
+	assert_contents("other/count", "x");
+}
+
+static void a_directory_has_one_of_these(void **state)
+{
+	struct mounts *m, *same;
+
+	needs_root();
+	m = begin();
+	same = begin();
+	assert_ptr_equal(m, same);
+	get(m, "a", &kept);
+	put(m, "a");
+	mounts_unref(m);
+	assert_true(is_mounted(same, "a"));
+	get(same, "a", &kept);
+	assert_int_equal(mounted, 1);
+	put(same, "a");
+	mounts_unref(same);
+	assert_false(exists("dir/a"));
+}
+
+struct beginning {
+	pthread_t thread;
+	const char *dir, *id;
+};
+
+static void *begin_and_end(void *arg)
+{
+	const struct beginning *b = arg;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct mounts *m = begin_at(b->dir);
+
+		get(m, b->id, &kept);
+		put(m, b->id);
+		mounts_unref(m);
+	}
+	return NULL;
+}
+
+/* Who begins waits for the end of the one before. */
+static void it_may_end_and_begin_at_once(void **state)
+{
+	static const char *const ids[] = { "a", "b", "c" };
+	const char *dir = sandbox_path("dir");
+	struct beginning threads[THREADS];
+
+	needs_root();
+	for (size_t i = 0; i < THREADS; i++) {
+		threads[i] = (struct beginning){ .dir = dir, .id = ids[i % ARRAY_LEN(ids)] };
+		assert_int_equal(pthread_create(&threads[i].thread, NULL, begin_and_end,
+						&threads[i]),
+				 0);
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(threads[i].thread, NULL), 0);
+	assert_false(exists("dir/a") || exists("dir/b") || exists("dir/c"));
+}
+
 static void a_mount_that_is_gone_is_made_again(void **state)
 {
 	auto_free char *path = NULL;
@@ -294,9 +407,6 @@ static void a_mount_that_fails_leaves_nothing(void **state)
 	put(m, "a");
 	mounts_unref(m);
 }
-
-#define THREADS 8
-#define ROUNDS	200
 
 static void *get_and_put(void *arg)
 {
@@ -341,6 +451,10 @@ int main(void)
 		sandbox_test(a_dead_dockerd_wanted_it_once_at_most),
 		sandbox_test(a_count_without_a_mount_is_none),
 		sandbox_test(a_mount_without_a_count_was_wanted_once),
+		sandbox_test(a_torn_count_is_one),
+		sandbox_test(what_else_lies_there_is_no_harm),
+		sandbox_test(a_directory_has_one_of_these),
+		sandbox_test(it_may_end_and_begin_at_once),
 		sandbox_test(a_mount_that_is_gone_is_made_again),
 		sandbox_test(a_mount_that_fails_leaves_nothing),
 		sandbox_test(many_want_them_at_once),
