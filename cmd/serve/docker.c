@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ struct docker {
 	const char *name;
 	struct handles *handles;
 	struct http_server *http;
+	atomic_bool draining;
 	pthread_mutex_t lock;	     /* of the rest */
 	struct docker_home *home;    /* NULL: no Init yet */
 	int dockerd_pid, dockerd_fd; /* who said Init; 0 and -EBADF: not known */
@@ -612,8 +614,27 @@ static int export(struct call *c, struct sending *s)
 	return r < 0 || layer.writable ? r : promise(c, c->id);
 }
 
+struct filling {
+	struct http_call *http;
+	bool begun;
+};
+
+/* Of a connection that broke dockerd sends again what it has not yet read, and takes an answer to that for all of
+ * it: that nothing is left is no layer without files, which is two blocks of zeros. */
+static ssize_t read_tar(void *arg, const void **ret_block, struct err *err)
+{
+	struct filling *f = arg;
+	ssize_t n = http_call_read(f->http, ret_block, err);
+
+	if (n == 0 && !f->begun)
+		return fail(err, -EBADMSG, "the layer came without its tar; it was not filled");
+	f->begun = true;
+	return n;
+}
+
 static int fill(struct call *c)
 {
+	struct filling filling = { .http = c->http };
 	struct overlaid_maps maps;
 	uint64_t bytes;
 	int r = need_home(c);
@@ -621,11 +642,16 @@ static int fill(struct call *c)
 	c->id = http_call_query(c->http, "id");
 	if (r >= 0)
 		r = docker_check_id(c->id, &c->err);
+	if (r >= 0)
+		r = mounts_begin_fill(c->home->mounts, c->id, &c->err);
 	if (r < 0)
 		return r;
 	maps = docker_home_maps(c->home);
-	r = overlaid_snapshot_fill(c->store, c->home->scope, c->id, &maps, http_call_read, c->http,
+	r = overlaid_snapshot_fill(c->store, c->home->scope, c->id, &maps, read_tar, &filling,
 				   &bytes, &c->err);
+	/* Whom we cut off comes again, to whoever serves then. */
+	if (r >= 0 || !atomic_load(&c->docker->draining))
+		mounts_end_fill(c->home->mounts, c->id);
 	if (r < 0)
 		return r;
 	/* The directory that it was to be written to. */
@@ -817,6 +843,7 @@ int docker_listen(struct docker *d, int fd, struct err *err)
 
 void docker_drain(struct docker *d, unsigned int seconds)
 {
+	atomic_store(&d->draining, true);
 	http_server_drain(d->http, seconds);
 }
 
@@ -824,6 +851,7 @@ void docker_free(struct docker *d)
 {
 	if (!d)
 		return;
+	atomic_store(&d->draining, true);
 	http_server_free(d->http);
 	docker_home_unref(d->home);
 	handles_free(d->handles);

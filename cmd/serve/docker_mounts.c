@@ -19,6 +19,8 @@
 
 #define KEEP_NS	  (CLOCK_SECOND_NS * 3 / 10)
 #define COUNT_MAX 1000000
+#define DIR_MODE  0711
+#define FILLING	  "filling"
 
 /* Found by id under the table's lock; the rest under its own, which may be held for as long as an unmount takes. */
 struct entry {
@@ -171,6 +173,50 @@ static void remove_files(const struct mounts *m, const char *id)
 	dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	for (size_t i = 0; dir_fd >= 0 && i < ARRAY_LEN(names) && names[i][0]; i++)
 		(void)unlinkat(dir_fd, names[i], i == 0 ? AT_REMOVEDIR : 0);
+	(void)rmdir(path);
+}
+
+int mounts_begin_fill(struct mounts *m, const char *id, struct err *err)
+{
+	auto_close int dir_fd = -EBADF, fd = -EBADF;
+	auto_free char *path = NULL;
+	int r;
+
+	if (asprintf(&path, "%s/%s", m->dir, id) < 0) {
+		path = NULL;
+		return fail_oom(err);
+	}
+	r = mkdir_parents(path, DIR_MODE, err);
+	if (r < 0)
+		return r;
+	dir_fd = open_dir_at(AT_FDCWD, path, err);
+	if (dir_fd < 0)
+		return dir_fd;
+	fd = openat(dir_fd, FILLING, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return 0;
+	return errno == EEXIST ?
+		       fail(err, -EALREADY,
+			    "%s was being filled already, when something broke: remove it "
+			    "and begin anew",
+			    id) :
+		       fail(err, -errno, "make %s/%s: %m", path, FILLING);
+}
+
+void mounts_end_fill(struct mounts *m, const char *id)
+{
+	auto_free char *path = NULL;
+	char *slash;
+
+	if (asprintf(&path, "%s/%s/%s", m->dir, id, FILLING) < 0) {
+		path = NULL;
+		return;
+	}
+	if (unlink(path) < 0)
+		return;
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	/* Where it is mounted meanwhile, it stays. */
 	(void)rmdir(path);
 }
 
@@ -347,6 +393,7 @@ void mounts_drop(struct mounts *m, const char *id)
 {
 	struct entry *e = enter(m, id, false);
 
+	mounts_end_fill(m, id);
 	if (!e)
 		return;
 	e->count = 0;

@@ -4,6 +4,7 @@
  *
  *	DIR/ID/fs	where ID is mounted, the same at each Get
  *	DIR/ID/count	how many Gets have had no Put yet, in digits
+ *	DIR/ID/filling	an ApplyDiff began, and we did not live to its end
  *
  * DIR is below RUN, which a reboot empties, as it does the mount table. So counts live as long as the mounts that
  * they are of, over the end of this program too: a count without a mount is none, and a mount without a count was
@@ -41,7 +42,7 @@ int mounts_get(struct mounts *mounts, const char *id, const struct mounts_how *h
 	       struct err *err);
 /* One less. Nobody did: nothing happens. */
 int mounts_put(struct mounts *mounts, const char *id, struct err *err);
-/* Nobody wants it any more: it is unmounted, soon. */
+/* It was removed: it is unmounted, soon, and all is forgotten. */
 void mounts_drop(struct mounts *mounts, const char *id);
 /* It is to be beneath another: if it is only kept, it is unmounted now. */
 int mounts_settle(struct mounts *mounts, const char *id, struct err *err);
@@ -51,6 +52,10 @@ int mounts_clear(struct mounts *mounts, struct err *err);
 void mounts_inherit(struct mounts *mounts);
 /* How many are wanted. */
 size_t mounts_wanted(struct mounts *mounts);
+/* Its tar comes in. Who asks again because we ended in the middle has lost the tar's beginning: -EALREADY, until it
+ * was dropped. */
+int mounts_begin_fill(struct mounts *mounts, const char *id, struct err *err);
+void mounts_end_fill(struct mounts *mounts, const char *id);
 /* Where it is, or would be: the caller's; NULL: out of memory. */
 char *mounts_path(const struct mounts *mounts, const char *id);
 

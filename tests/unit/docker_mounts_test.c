@@ -314,6 +314,33 @@ static void what_else_lies_there_is_no_harm(void **state)
 	assert_contents("other/count", "x");
 }
 
+static void a_tar_that_came_in_when_we_ended_comes_in_no_more(void **state)
+{
+	struct err err = { 0 };
+	struct mounts *m;
+
+	needs_root();
+	m = begin();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mounts_begin_fill(m, "a", &err), 0);
+		mounts_end_fill(m, "a");
+		assert_false(exists("dir/a"));
+	}
+	assert_int_equal(mounts_begin_fill(m, "a", &err), 0);
+	mounts_unref(m);
+	m = begin();
+	assert_int_equal(mounts_begin_fill(m, "a", &err), -EALREADY);
+	assert_words(&err, "remove it");
+	get(m, "a", &plain);
+	put(m, "a");
+	assert_int_equal(mounts_begin_fill(m, "a", &err), -EALREADY);
+	mounts_drop(m, "a");
+	assert_false(exists("dir/a"));
+	assert_int_equal(mounts_begin_fill(m, "a", &err), 0);
+	mounts_drop(m, "a");
+	mounts_unref(m);
+}
+
 static void a_directory_has_one_of_these(void **state)
 {
 	struct mounts *m, *same;
@@ -453,6 +480,7 @@ int main(void)
 		sandbox_test(a_mount_without_a_count_was_wanted_once),
 		sandbox_test(a_torn_count_is_one),
 		sandbox_test(what_else_lies_there_is_no_harm),
+		sandbox_test(a_tar_that_came_in_when_we_ended_comes_in_no_more),
 		sandbox_test(a_directory_has_one_of_these),
 		sandbox_test(it_may_end_and_begin_at_once),
 		sandbox_test(a_mount_that_is_gone_is_made_again),

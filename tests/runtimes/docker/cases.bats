@@ -102,8 +102,38 @@ remove() { # id...
 	docker_kill
 	docker_start
 	remove a
-	unmounted "$DIR"
+	eventually unmounted "$DIR"
 	remove base
+	assert_nothing_kept
+}
+
+begun() { # layer: its tar comes in
+	[ -n "$(find "$RUN/docker" -path "*/$1/filling")" ]
+}
+
+# dockerd then sends what is left of the tar, and would take an answer for one to all of it.
+@test "after a plugin was killed while a tar came in, what is left of that is no layer" {
+	ours || skip "another driver tells nobody what it began"
+	docker_start
+	docker_init
+	call Create '{"ID": "a"}'
+	mkfifo "$T/tar"
+	call ApplyDiff '{"ID": "a"}' <"$T/tar" >"$T/said" 2>&1 3>&- 4>&- &
+	local client=$!
+	exec 5>"$T/tar"
+	head -c 700 /usr/bin/env >&5
+	eventually begun a
+	docker_kill
+	exec 5>&-
+	! wait $client || fail "the broken connection was no error: $(<"$T/said")"
+	docker_start
+	run call ApplyDiff '{"ID": "a"}' < <(head -c 1024 /dev/zero)
+	[ "$status" != 0 ] || fail "it is a layer now"
+	assert_contains "$output" "was being filled already"
+	remove a
+	call Create '{"ID": "a"}'
+	assert_equal "$(head -c 1024 /dev/zero | call ApplyDiff '{"ID": "a"}')" '{"Size":0}'
+	remove a
 	assert_nothing_kept
 }
 
@@ -288,6 +318,7 @@ remove() { # id...
 @test "cut: the tar" { passes cut/the-tar; }
 @test "cut: the connection" { passes cut/the-connection; }
 @test "cut: the connection without a word" { passes cut/the-connection-without-a-word; }
+@test "cut: nothing is left to send" { passes cut/nothing-is-left-to-send; }
 @test "commit: eight at once" { passes commit/eight-at-once; }
 @test "commit: one layer many times" { passes commit/one-layer-many-times; }
 @test "ids: all that docker uses" { passes ids/all-that-docker-uses; }

@@ -100,7 +100,7 @@ func removeMounted(t *test) {
 	t.get(id)
 	t.get(id)
 	t.remove(id)
-	t.check(!mounted(t.dirs[id]), "it is mounted after Remove")
+	t.eventuallyUnmounted(id)
 	t.check(!t.exists(id), "it exists after Remove")
 	_, err := t.tryGet(id)
 	t.refused(err, "Get after Remove")

@@ -17,6 +17,7 @@ var truncationCases = []testCase{
 	{name: "cut/the-tar", run: cutTar},
 	{name: "cut/the-connection", run: cutConnection},
 	{name: "cut/the-connection-without-a-word", run: cutSilently},
+	{name: "cut/nothing-is-left-to-send", run: cutWhole, not: "overlay2 makes a layer without files of no tar"},
 }
 
 // Where a tar may end, its data may not, nor a header.
@@ -104,4 +105,16 @@ func cutSilently(t *test) {
 	_, err := t.plugin.ApplyDiff("again", "", bytes.NewReader(whole))
 	t.must(err)
 	t.has("again", "b=b")
+}
+
+// As dockerd asks again where all of the tar was on its way when the connection broke.
+func cutWhole(t *test) {
+	for _, parent := range []string{"", t.layer("", tarOf(file("a", "a")))} {
+		id := t.create(t.name(), parent)
+		_, err := t.plugin.ApplyDiff(id, parent, bytes.NewReader(nil))
+		t.refused(err, "ApplyDiff of nothing")
+		_, err = t.plugin.ApplyDiff(id, parent, bytes.NewReader(tarOf(file("f", "x"))))
+		t.must(err)
+		t.has(id, "f=x")
+	}
 }
