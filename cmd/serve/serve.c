@@ -28,6 +28,8 @@
 #define AGAIN_FD	    3
 #define FETCH_KEEP_STANDARD 300
 #define DRAIN_SECONDS	    30
+#define DESCRIPTORS \
+	65536 /* hundreds of calls, each with a store's and those of a deep chain's layers */
 
 struct serve_options {
 	struct option_list containerd, docker;
@@ -93,6 +95,20 @@ static void fill_signals(sigset_t *set)
 	(void)sigaddset(set, SIGUSR1);
 }
 
+/*
+ * Whoever connects while we end is not accepted, and has written his call when that is cut: dockerd has lost what it
+ * said then. Where the name is gone he cannot connect, and tries again with all of it.
+ */
+static void drain_docker(struct daemon *d)
+{
+	for (size_t i = 0; i < d->face_count; i++)
+		if (d->faces[i].docker && !d->faces[i].passed && !d->again)
+			listen_remove(d->faces[i].path, &d->faces[i].name);
+	for (size_t i = 0; i < d->face_count; i++)
+		if (d->faces[i].docker)
+			docker_drain(d->faces[i].docker, DRAIN_SECONDS);
+}
+
 /* SIGTERM, SIGINT: ends. SIGHUP: ends, and begins again with the same sockets. */
 static void *take_signals(void *arg)
 {
@@ -114,9 +130,7 @@ static void *take_signals(void *arg)
 		       d->again ? "RELOADING=1\nMONOTONIC_USEC=%lld" : "STOPPING=1",
 		       (long long)(clock_ns() / 1000));
 	(void)notify(state, NULL);
-	for (size_t i = 0; i < d->face_count; i++)
-		if (d->faces[i].docker)
-			docker_drain(d->faces[i].docker, DRAIN_SECONDS);
+	drain_docker(d);
 	grpc_server_drain(d->server);
 	janitor_drain(d->serve.janitor);
 	if (d->serve.fetch)
@@ -405,6 +419,7 @@ static int serve(struct app *app, const void *opts, char **args, size_t count, s
 	if (r < 0)
 		return r;
 	block_signals();
+	want_descriptors(DESCRIPTORS);
 	r = start(&d, o, err);
 	for (size_t i = 0; r >= 0 && i < d.face_count; i++)
 		serve_log("serving %s at %s", d.faces[i].docker ? "Docker" : "containerd",
