@@ -31,6 +31,7 @@ struct docker {
 	pthread_mutex_t lock;	     /* of the rest */
 	struct docker_home *home;    /* NULL: no Init yet */
 	int dockerd_pid, dockerd_fd; /* who said Init; 0 and -EBADF: not known */
+	int name_fd;		     /* docker_home_lock */
 };
 
 /* One call, with what all of them need. */
@@ -265,40 +266,37 @@ static bool is_alive(int pidfd)
 	return pidfd >= 0 && poll(&fd, 1, 0) == 0;
 }
 
-/* Calls do not say whose they are: one plugin is for one dockerd. */
-static int check_free(struct call *c, const struct docker_home *home, int pid)
+/* Calls do not say whose they are: one plugin is for one dockerd, for as long as that lives. Under the lock. */
+static int check_free(struct call *c, bool same)
 {
 	struct docker *d = c->docker;
-	size_t wanted;
 
-	if (!d->home || strcmp(d->home->path, home->path) == 0 || pid == d->dockerd_pid ||
-	    !is_alive(d->dockerd_fd))
+	if (!d->home || same || !is_alive(d->dockerd_fd))
 		return 0;
-	wanted = mounts_wanted(d->home->mounts);
-	return wanted == 0 ?
-		       0 :
-		       fail(&c->err, -EBUSY,
-			    "plugin %s serves the dockerd of %s (pid %d), which has %zu layers mounted; "
-			    "give this one a plugin of its own: overlaid serve --docker OTHER-NAME",
-			    d->name, d->home->path, d->dockerd_pid, wanted);
+	return fail(&c->err, -EBUSY,
+		    "plugin %s serves the dockerd of %s (pid %d), which has %zu layers mounted; "
+		    "give this one a plugin of its own: overlaid serve --docker OTHER-NAME",
+		    d->name, d->home->path, d->dockerd_pid, mounts_wanted(d->home->mounts));
 }
 
 /* Under the lock. */
-static int take_home(struct call *c, struct docker_home *home)
+static void set_dockerd(struct docker *d, int pid)
+{
+	auto_close_fn(&d->dockerd_fd);
+	d->dockerd_pid = pid;
+	d->dockerd_fd = pid ? sys_pidfd_open(pid) : -EBADF;
+}
+
+/* Under the lock. */
+static int take_home(struct call *c, struct docker_home *home, int pid, bool same)
 {
 	struct docker *d = c->docker;
-	int pid = http_call_peer_pid(c->http);
-	int r = check_free(c, home, pid);
+	int r = docker_home_keep(c->store, d->name, home, &c->err);
 
-	if (r >= 0)
-		r = docker_home_keep(c->store, d->name, home, &c->err);
 	if (r < 0)
 		return r;
-	if (pid != d->dockerd_pid || pid == 0) {
-		if (d->dockerd_fd >= 0)
-			(void)close(d->dockerd_fd);
-		d->dockerd_pid = pid;
-		d->dockerd_fd = pid ? sys_pidfd_open(pid) : -EBADF;
+	if (!same) {
+		set_dockerd(d, pid);
 		mounts_inherit(home->mounts);
 	}
 	docker_home_unref(d->home);
@@ -310,14 +308,19 @@ static int init(struct call *c)
 {
 	auto_docker_home struct docker_home *home = NULL;
 	struct docker *d = c->docker;
-	int r = read_request(c);
+	int r = read_request(c), pid = http_call_peer_pid(c->http);
+	bool same;
 
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->lock);
-	r = docker_home_of_request(c->store, d->name, c->request, d->home, &home, &c->err);
+	/* A number may come again, of another process. */
+	same = pid && pid == d->dockerd_pid && is_alive(d->dockerd_fd);
+	r = check_free(c, same);
 	if (r >= 0)
-		r = take_home(c, home);
+		r = docker_home_of_request(c->store, d->name, c->request, d->home, &home, &c->err);
+	if (r >= 0)
+		r = take_home(c, home, pid, same);
 	(void)pthread_mutex_unlock(&d->lock);
 	if (r >= 0)
 		serve_log("docker: plugin %s is used for %s", d->name, home->path);
@@ -796,8 +799,12 @@ static void log_http(void *arg, const char *line)
 static int load_home(struct docker *d, struct err *err)
 {
 	struct overlaid *store = handles_take(d->handles, err);
-	int r = store ? docker_home_load(store, d->name, &d->home, err) : -EIO;
+	int r = store ? docker_home_lock(store, d->name, err) : -EIO;
 
+	if (r >= 0) {
+		d->name_fd = r;
+		r = docker_home_load(store, d->name, &d->home, err);
+	}
 	handles_give(d->handles, store);
 	/* The next Init puts another in its place; who is served beside dockerd need not wait for it. */
 	if (r == -EBADMSG)
@@ -820,7 +827,7 @@ int docker_new(struct serve *serve, const char *name, struct docker **ret, struc
 		return fail_oom(err);
 	d->serve = serve;
 	d->name = name;
-	d->dockerd_fd = -EBADF;
+	d->dockerd_fd = d->name_fd = -EBADF;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	http.arg = d;
 	r = handles_new(&serve->store, &d->handles, err);
@@ -856,6 +863,7 @@ void docker_free(struct docker *d)
 	docker_home_unref(d->home);
 	handles_free(d->handles);
 	auto_close_fn(&d->dockerd_fd);
+	auto_close_fn(&d->name_fd);
 	(void)pthread_mutex_destroy(&d->lock);
 	free(d);
 }

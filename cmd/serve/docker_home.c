@@ -2,12 +2,15 @@
 #include "cmd/serve/docker_home.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "cmd/serve/docker_json.h"
 #include "driver/base/auto.h"
 #include "driver/base/digest.h"
+#include "driver/base/fd.h"
 #include "driver/base/utf8.h"
 
 #define SETTING_BYTES_MAX ((size_t)1 << 20)
@@ -187,6 +190,35 @@ int docker_home_of_request(struct overlaid *store, const char *name, const struc
 		return r;
 	*ret = take_ptr(h);
 	return 0;
+}
+
+/* ---- one of a name ---- */
+
+/* RUN/docker/STORE/NAME.lock: sockets in two directories may have the same name. */
+int docker_home_lock(struct overlaid *store, const char *name, struct err *err)
+{
+	auto_free char *dir = NULL, *path = NULL;
+	auto_close int fd = -EBADF;
+	int r = overlaid_mount_dir(store, "docker", &dir, err);
+
+	if (r >= 0)
+		r = mkdir_parents(dir, 0711, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&path, "%s/%s.lock", dir, name) < 0) {
+		path = NULL;
+		return fail_oom(err);
+	}
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(err, -errno, "open %s: %m", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ?
+			       fail(err, -EADDRINUSE,
+				    "it is being served already, of this store: stop that first, or "
+				    "give this one another name") :
+			       fail(err, -errno, "lock %s: %m", path);
+	return take_fd(&fd);
 }
 
 /* ---- what is kept ---- */

@@ -27,6 +27,9 @@ struct docker_home {
 	struct mounts *mounts;
 };
 
+/* A plugin is served once in a store: a descriptor, which is that for as long as it is open. -EADDRINUSE. */
+int docker_home_lock(struct overlaid *store, const char *name, struct err *err);
+
 /* What a request of Init, of the plugin `name`, says: -EINVAL, -EOPNOTSUPP with words. `before` (NULL: there was
  * none) is the one it replaces. Nothing is kept yet. */
 int docker_home_of_request(struct overlaid *store, const char *name, const struct json *request,

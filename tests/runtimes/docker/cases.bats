@@ -200,6 +200,62 @@ begun() { # layer: its tar comes in
 	call Status | jq -e '.Status | length > 0'
 }
 
+@test "a plugin that ends answers what came in before, and its name is gone at once" {
+	ours || skip "another driver just ends"
+	docker_start
+	docker_init
+	call Create '{"ID": "a"}'
+	mkfifo "$T/tar"
+	call ApplyDiff '{"ID": "a"}' <"$T/tar" >"$T/said" 2>&1 3>&- 4>&- &
+	local client=$!
+	exec 5>"$T/tar"
+	head -c 512 /dev/zero >&5
+	eventually begun a
+	kill -TERM "$(<"$T/served/pid")"
+	eventually test ! -e "$SOCKET"
+	kill -0 "$(<"$T/served/pid")"
+	head -c 512 /dev/zero >&5
+	exec 5>&-
+	wait $client || fail "the call is cut: $(<"$T/said")"
+	assert_equal "$(<"$T/said")" '{"Size":0}'
+	docker_stop
+	docker_start
+	remove a
+	assert_nothing_kept
+}
+
+@test "one name is served once in a store" {
+	ours || skip "another driver has no names"
+	docker_start
+	mkdir "$T/other"
+	run timeout 30 "$OVERLAID" --root "$ROOT" --run "$RUN" serve --docker "$T/other/${SOCKET##*/}"
+	[ "$status" = 1 ] || fail "it ended with $status: $output"
+	assert_contains "$output" "is being served already"
+	run timeout 30 "$OVERLAID" --root "$ROOT" --run "$RUN" serve --docker "$T/other/x" --docker "$T/served/x"
+	[ "$status" = 1 ] || fail "it ended with $status: $output"
+	assert_contains "$output" "is being served already"
+	docker_init
+}
+
+@test "while a dockerd lives, its plugin is no other's" {
+	ours || skip "another driver serves whoever asks"
+	docker_start
+	docker_init
+	mkfifo "$T/tar"
+	# A dockerd that lives: its Init, and then nothing.
+	"$CALL" "$SOCKET" Init-and-wait "{\"Home\": \"$T/home/first\"}" <"$T/tar" >"$T/said" 2>&1 3>&- 4>&- &
+	local client=$!
+	exec 5>"$T/tar"
+	eventually grep -q . "$T/said"
+	assert_equal "$(<"$T/said")" "{}"
+	run call Init "{\"Home\": \"$T/home/first\"}"
+	[ "$status" != 0 ] || fail "it serves another"
+	assert_contains "$output" "give this one a plugin of its own"
+	exec 5>&-
+	wait $client
+	call Init "{\"Home\": \"$T/home/first\"}"
+}
+
 @test "by hand, a tar goes in and comes out" {
 	docker_start
 	docker_init

@@ -5,7 +5,7 @@
 // Makes a call of a graphdriver plugin and prints its answer, one line. The methods are Activate and those of
 // GraphDriver (Init, Get, ...); JSON is {} where it is left out. Of ApplyDiff, {"ID": .., "Parent": ..} says where
 // the tar on standard input goes; Diff writes a tar to standard output. A call that is refused ends it with 1 and its
-// words.
+// words. Init-and-wait is an Init whose client lives until its input ends.
 package main
 
 import (
@@ -57,6 +57,12 @@ func main() {
 			rig.Die("%v", err)
 		}
 		return
+	case "Init-and-wait": // and lives until its input ends
+		if said, err = plugin.Raw("Init", strings.NewReader(request)); err == nil {
+			fmt.Println(strings.TrimSpace(string(said)))
+			_, err = io.Copy(io.Discard, os.Stdin)
+			said = nil
+		}
 	default:
 		said, err = plugin.Raw(method, strings.NewReader(request))
 	}
