@@ -18,6 +18,7 @@
 /* Of a connection: half is what is read at once, the other takes an answer's piece and the headers. */
 #define CONN_BYTES   ((size_t)256 << 10)
 #define LINE_MAX_LEN 1024
+#define LINES_MAX    5			    /* of libmicrohttpd, in a second */
 #define LOOK_NS	     (CLOCK_SECOND_NS / 20) /* while draining */
 
 /* ---- libmicrohttpd ---- */
@@ -45,12 +46,25 @@ static struct dl_library library = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 };
 
+/* Where descriptors run out, libmicrohttpd says so 50000 times a second. */
+static bool may_say(struct http_server *server)
+{
+	long long second = clock_ns() / CLOCK_SECOND_NS;
+
+	if (atomic_exchange(&server->said_second, second) != second)
+		atomic_store(&server->said_lines, 0);
+	return atomic_fetch_add(&server->said_lines, 1) < LINES_MAX;
+}
+
 static void __attribute__((format(printf, 2, 0))) on_log(void *arg, const char *fmt, va_list ap)
 {
-	const struct http_server *server = arg;
+	struct http_server *server = arg;
 	char line[LINE_MAX_LEN];
-	int len = vsnprintf(line, sizeof(line), fmt, ap);
+	int len;
 
+	if (!may_say(server))
+		return;
+	len = vsnprintf(line, sizeof(line), fmt, ap);
 	while (len > 0 && (size_t)len < sizeof(line) && line[len - 1] == '\n')
 		line[--len] = '\0';
 	if (server->options.log && len > 0)

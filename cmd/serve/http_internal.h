@@ -53,6 +53,8 @@ struct http_server {
 	struct http_options options;
 	struct http_listener *listeners;
 	atomic_bool draining;
+	atomic_llong said_second; /* when libmicrohttpd said something, and how much in that second */
+	atomic_uint said_lines;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t fewer; /* connections */
 	struct http_conn *conns;

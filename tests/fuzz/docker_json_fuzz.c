@@ -75,7 +75,7 @@ static void check_text(const struct json *j, const char *key)
 	int r = docker_json_text(j, key, &text, &err);
 
 	fuzz_require((r == 0) == (text != NULL) && (r == 0) == !err.text[0], err.text);
-	if (r < 0)
+	if (r < 0 || !text)
 		return;
 	check_id(text);
 	check_size(text);
