@@ -543,6 +543,7 @@ static struct overlaid_diff diff_of(const struct call *c)
 }
 
 struct listing {
+	struct call *call;
 	struct json *list;
 };
 
@@ -555,12 +556,12 @@ static int add_change(void *arg, enum overlaid_change change, const char *path)
 	struct json *j = json_set(json_new_object(), "Path", json_new_string(path));
 
 	l->list = json_push(l->list, json_set(j, "Kind", json_new_int(kinds[change])));
-	return l->list ? 0 : -ENOMEM;
+	return l->list ? 0 : fail_oom(&l->call->err);
 }
 
 static int changes(struct call *c)
 {
-	struct listing l = { .list = json_new_array() };
+	struct listing l = { .call = c, .list = json_new_array() };
 	struct overlaid_diff diff;
 	int r = read_ids(c);
 

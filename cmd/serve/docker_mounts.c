@@ -231,10 +231,14 @@ static void forget(const struct mounts *m, struct entry *e)
 static int detach(struct mounts *m, struct entry *e, struct err *err)
 {
 	auto_free char *path = mounts_path(m, e->id);
-	int r = path ? overlaid_detach(path, err) : fail_oom(err);
+	struct err words = { 0 };
+	int r = path ? overlaid_detach(path, &words) : fail_oom(&words);
 
-	if (r < 0)
-		return r;
+	/* It is unmounted; somebody wrote there while nothing was mounted, and is told. */
+	if (r == -ENOTEMPTY)
+		serve_log("docker: %s", words.text);
+	else if (r < 0)
+		return fail(err, r, "%s", words.text);
 	e->mounted = e->dropped = false;
 	forget(m, e);
 	return 0;
