@@ -111,5 +111,5 @@ int main(void)
 		snaps_test(a_setting_that_makes_no_sense_is_told_as_that),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }

@@ -492,5 +492,5 @@ int main(void)
 		sandbox_test(many_want_them_at_once),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, sandbox_enter, sandbox_leave);
 }
