@@ -487,7 +487,13 @@ static int put(struct call *c)
 {
 	int r = read_ids(c);
 
-	return r < 0 ? r : mounts_put(c->home->mounts, c->id, &c->err);
+	if (r >= 0)
+		r = mounts_put(c->home->mounts, c->id, &c->err);
+	if (r <= 0)
+		return r;
+	/* A step of BuildKit's is in its cache from now on. */
+	r = promise(c, c->id);
+	return r == -ENOENT ? 0 : r;
 }
 
 struct describing {

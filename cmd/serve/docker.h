@@ -11,7 +11,8 @@
  * A layer of Docker's is a snapshot of the store (graph/overlaid.h), in the scope "docker:HOME". It is active until
  * it is filled (ApplyDiff) or has a child. Which calls made it says what it is:
  *
- *	Create			an image's layer, or a step of BuildKit's: durable once it has a child or was exported
+ *	Create			an image's layer, or a step of BuildKit's: durable once it was put back, has a child,
+ *				or was exported
  *	CreateReadWrite		a container: what it syncs is synced
  *	CreateReadWrite, -init	the files that dockerd puts beneath a container; worth nothing after a crash
  *

@@ -387,6 +387,8 @@ int mounts_put(struct mounts *m, const char *id, struct err *err)
 			set_due(m, e, clock_ns() + KEEP_NS);
 		else
 			r = detach(m, e, err);
+		if (r == 0 && !e->mounted)
+			r = 1;
 	}
 	forget(m, e);
 	leave(m, e);

@@ -40,7 +40,7 @@ void mounts_unref(struct mounts *mounts);
 /* One more wants it. *ret_dir: where it is, the caller's. */
 int mounts_get(struct mounts *mounts, const char *id, const struct mounts_how *how, char **ret_dir,
 	       struct err *err);
-/* One less. Nobody did: nothing happens. */
+/* One less. Nobody did: nothing happens. 1: it was the last, and is unmounted. */
 int mounts_put(struct mounts *mounts, const char *id, struct err *err);
 /* It was removed: it is unmounted, soon, and all is forgotten. */
 void mounts_drop(struct mounts *mounts, const char *id);

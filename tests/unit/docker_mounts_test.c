@@ -79,7 +79,7 @@ static void get(struct mounts *m, const char *id, const struct mounts_how *how)
 
 static void put(struct mounts *m, const char *id)
 {
-	assert_int_equal(mounts_put(m, id, NULL), 0);
+	assert_true(mounts_put(m, id, NULL) >= 0);
 }
 
 static bool is_mounted(struct mounts *m, const char *id)
