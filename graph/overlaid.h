@@ -611,8 +611,8 @@ int overlaid_setting_set(struct overlaid *store, const char *name, const char *v
 			 struct err *err);
 
 /* Between these, changes to snapshots by this handle become durable together, at the end: where that fails, none
- * of them is made. Nobody else can write meanwhile: be quick. Not `durable`: a power cut may undo them, but nothing that
- * was durable later and not these. */
+ * of them is made. Nobody else can write meanwhile: be quick. Not `durable`: a power cut may undo them, but nothing
+ * that was durable later and not these. */
 int overlaid_batch_begin(struct overlaid *store, bool durable, struct err *err);
 int overlaid_batch_end(struct overlaid *store, struct err *err);
 

@@ -86,8 +86,8 @@ struct store {
 	int layers_fd, blobs_fd; /* layers/sha256, blobs/sha256 */
 	int snapshots_fd, staging_fd, trash_fd;
 	bool durable;
-	bool batch;	   /* between store_batch_begin and its end */
-	bool batch_lazy;   /* and not durable */
+	bool batch;	 /* between store_batch_begin and its end */
+	bool batch_lazy; /* and not durable */
 	bool layers_moved; /* in it: something was renamed into layers/, and is not durable there yet */
 	struct store_locks batch_locks; /* held until its end */
 	struct db *db;
