@@ -29,23 +29,11 @@ static int find_lowers(struct overlaid *o, const struct keyed *k, struct keyed_t
 static int set_upper(struct overlaid *o, const struct keyed *k, int dir_fd, bool scratch,
 		     struct overlay_plan *plan, struct err *err)
 {
-	auto_free char *upper_path = NULL, *work_path = NULL;
-	auto_close int upper_fd = -EBADF, work_fd = -EBADF;
 	/* What is left of a mount that was not synced: its content is nobody's yet, whatever was lost of it. */
 	int r = scratch ? overlay_reset_work(dir_fd, "work", err) : 0;
 
-	if (r < 0)
-		return r;
-	if (asprintf(&upper_path, "%s/snapshots/%s/diff", o->store->root_path, k->uid) < 0 ||
-	    asprintf(&work_path, "%s/snapshots/%s/work", o->store->root_path, k->uid) < 0)
-		return fail_oom(err);
-	upper_fd = open_dir_at(dir_fd, "diff", err);
-	work_fd = upper_fd < 0 ? upper_fd : open_dir_at(dir_fd, "work", err);
-	if (work_fd < 0)
-		return work_fd;
 	plan->flags = scratch ? OVERLAY_VOLATILE : 0;
-	return overlay_plan_set_upper(plan, take_fd(&upper_fd), upper_path, take_fd(&work_fd),
-				      work_path, err);
+	return r < 0 ? r : chain_set_upper(o->store, k->uid, "diff", plan, err);
 }
 
 static int mount_plan(struct overlaid *o, const struct overlaid_attach *a,

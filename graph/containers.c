@@ -289,23 +289,6 @@ int overlaid_container_remove(struct overlaid *o, const char *name, unsigned int
 	return r;
 }
 
-struct changes {
-	overlaid_change_fn *fn;
-	void *arg;
-};
-
-static int hand_change(void *arg, enum change_kind kind, const char *path)
-{
-	static const enum overlaid_change kinds[] = {
-		[CHANGE_MODIFIED] = OVERLAID_CHANGED,
-		[CHANGE_ADDED] = OVERLAID_ADDED,
-		[CHANGE_DELETED] = OVERLAID_DELETED,
-	};
-	struct changes *c = arg;
-
-	return c->fn(c->arg, kinds[kind], path);
-}
-
 int overlaid_container_changes(struct overlaid *o, const char *name, overlaid_change_fn *fn,
 			       void *arg, struct err *err)
 {
@@ -313,7 +296,7 @@ int overlaid_container_changes(struct overlaid *o, const char *name, overlaid_ch
 	auto_layer_list struct layer_list layers = { 0 };
 	auto_snapshot struct snapshot s = { 0 };
 	auto_close int upper_fd = -EBADF;
-	struct changes changes = { .fn = fn, .arg = arg };
+	struct handle_changes changes = { .fn = fn, .arg = arg };
 	int r = find_container(o, name, &s, err);
 
 	if (r >= 0)
@@ -328,7 +311,7 @@ int overlaid_container_changes(struct overlaid *o, const char *name, overlaid_ch
 		return 0;
 	return r < 0 ? r :
 		       changes_walk(upper_fd, plan.lower_fds, plan.lower_count, plan.xattrs,
-				    CHANGES_OF_UPPER, hand_change, &changes, err);
+				    CHANGES_OF_UPPER, handle_change, &changes, err);
 }
 
 int overlaid_container_usage(struct overlaid *o, const char *name, uint64_t *ret_disk_bytes,

@@ -108,33 +108,16 @@ static int walk(struct pair *p, change_fn *fn, void *arg, struct err *err)
 
 /* ---- changes ---- */
 
-struct handing {
-	overlaid_change_fn *fn;
-	void *arg;
-};
-
-static int hand_over(void *arg, enum change_kind kind, const char *path)
-{
-	static const enum overlaid_change kinds[] = {
-		[CHANGE_MODIFIED] = OVERLAID_CHANGED,
-		[CHANGE_ADDED] = OVERLAID_ADDED,
-		[CHANGE_DELETED] = OVERLAID_DELETED,
-	};
-	struct handing *h = arg;
-
-	return h->fn(h->arg, kinds[kind], path);
-}
-
 int overlaid_snapshot_changes(struct overlaid *o, const struct overlaid_diff *d,
 			      overlaid_change_fn *fn, void *arg, struct err *err)
 {
 	AUTO(pair_release) struct pair pair = PAIR_INIT;
-	struct handing h = { .fn = fn, .arg = arg };
+	struct handle_changes h = { .fn = fn, .arg = arg };
 	int r;
 
 	pair.o = o;
 	r = open_pair(&pair, d, err);
-	return r < 0 ? r : walk(&pair, hand_over, &h, err);
+	return r < 0 ? r : walk(&pair, handle_change, &h, err);
 }
 
 /* ---- as a tar ---- */

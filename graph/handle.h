@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "driver/changes.h"
 #include "driver/whiteout.h"
 #include "graph/limits.h"
 #include "graph/overlaid.h"
@@ -32,6 +33,13 @@ struct overlaid {
 /* Reports, if somebody wants to know. From any thread. */
 void handle_report(struct overlaid *o, enum overlaid_event event, const char *diff_id,
 		   uint64_t done_bytes, uint64_t total_bytes, const char *text);
+
+/* Who is told of changes. handle_change is a change_fn (driver/changes.h) with one of these. */
+struct handle_changes {
+	overlaid_change_fn *fn;
+	void *arg;
+};
+int handle_change(void *changes, enum change_kind kind, const char *path);
 
 /* $OVERLAID_CONFINEMENT=off: what unpacks may do all that we may. For finding out whether confinement is what is in
  * the way. */

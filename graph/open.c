@@ -69,6 +69,18 @@ void handle_report(struct overlaid *o, enum overlaid_event event, const char *di
 	(void)pthread_mutex_unlock(&o->progress_lock);
 }
 
+int handle_change(void *changes, enum change_kind kind, const char *path)
+{
+	static const enum overlaid_change kinds[] = {
+		[CHANGE_MODIFIED] = OVERLAID_CHANGED,
+		[CHANGE_ADDED] = OVERLAID_ADDED,
+		[CHANGE_DELETED] = OVERLAID_DELETED,
+	};
+	const struct handle_changes *to = changes;
+
+	return to->fn(to->arg, kinds[kind], path);
+}
+
 bool handle_is_unconfined(void)
 {
 	const char *wish = secure_getenv("OVERLAID_CONFINEMENT");

@@ -28,13 +28,13 @@ int chain_add_lowers(struct store *store, const struct layer_list *layers,
 	return r;
 }
 
-int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *plan,
-		    struct err *err)
+int chain_set_upper(struct store *store, const char *uid, const char *tree,
+		    struct overlay_plan *plan, struct err *err)
 {
 	auto_free char *upper_path = NULL, *work_path = NULL;
 	auto_close int upper_fd = -EBADF, work_fd = -EBADF;
 
-	if (asprintf(&upper_path, "%s/snapshots/%s/fs", store->root_path, uid) < 0 ||
+	if (asprintf(&upper_path, "%s/snapshots/%s/%s", store->root_path, uid, tree) < 0 ||
 	    asprintf(&work_path, "%s/snapshots/%s/work", store->root_path, uid) < 0)
 		return fail_oom(err);
 	upper_fd = open(upper_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -21,9 +21,9 @@
 int chain_add_lowers(struct store *store, const struct layer_list *layers,
 		     struct overlay_plan *plan, struct err *err);
 
-/* The snapshot's fs/ and work/. */
-int chain_set_upper(struct store *store, const char *uid, struct overlay_plan *plan,
-		    struct err *err);
+/* The snapshot's directory `tree` ("fs", or "diff" of one that a runtime names) and work/. */
+int chain_set_upper(struct store *store, const char *uid, const char *tree,
+		    struct overlay_plan *plan, struct err *err);
 
 /* An empty directory to be a lower, the i-th; made where it is missing. *ret is the caller's. */
 int chain_empty_path(const struct store *store, size_t i, char **ret, struct err *err);

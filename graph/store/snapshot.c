@@ -433,7 +433,7 @@ static int make_plan(struct store *store, const struct snapshot *s, struct overl
 	if (r >= 0)
 		r = chain_add_lowers(store, &layers, plan, err);
 	if (r >= 0)
-		r = chain_set_upper(store, s->uid, plan, err);
+		r = chain_set_upper(store, s->uid, "fs", plan, err);
 	if (r >= 0)
 		r = chain_pad(store, plan, err);
 	if (r >= 0 && strcmp(s->scope, SNAPSHOT_SCOPE_CLI) == 0 &&

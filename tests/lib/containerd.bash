@@ -102,19 +102,6 @@ serve_kill() {
 	wait "$pid" 2>/dev/null || true
 }
 
-# A child's exit status; it is killed if it takes too long.
-wait_at_most() { # seconds, pid
-	local end=$((SECONDS + $1))
-	while kill -0 "$2" 2>/dev/null && [[ $(ps -o stat= -p "$2") != Z* ]]; do
-		if [ $SECONDS -ge $end ]; then
-			kill -KILL "$2"
-			echo "process $2 does not end"
-		fi
-		sleep 0.02
-	done
-	wait "$2"
-}
-
 call() { # method, JSON
 	"$CALL" "$SOCKET" "$@"
 }

@@ -68,7 +68,7 @@ docker_stop() {
 	pid=$(<"$T/served/pid")
 	rm "$T/served/pid"
 	kill -TERM "$pid" 2>/dev/null || true
-	docker_wait "$pid" || status=$?
+	wait_at_most 30 "$pid" || status=$?
 	[ $status = 0 ] || fail "the plugin ended with $status: $(tail -n 20 "$T/served/output")" || return 1
 	assert_missing "$SOCKET"
 }
@@ -79,19 +79,6 @@ docker_kill() {
 	rm "$T/served/pid"
 	kill -KILL "$pid"
 	wait "$pid" 2>/dev/null || true
-}
-
-# Its exit status; it is killed where it takes too long.
-docker_wait() { # pid
-	local end=$((SECONDS + 30))
-	while kill -0 "$1" 2>/dev/null && [[ $(ps -o stat= -p "$1") != Z* ]]; do
-		if [ $SECONDS -ge $end ]; then
-			kill -KILL "$1"
-			echo "process $1 does not end"
-		fi
-		sleep 0.02
-	done
-	wait "$1"
 }
 
 # ---- what is left ----

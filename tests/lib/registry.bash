@@ -45,6 +45,19 @@ eventually() { # command...
 	done
 }
 
+# A child's exit status; it is killed if it takes too long.
+wait_at_most() { # seconds, pid
+	local end=$((SECONDS + $1))
+	while kill -0 "$2" 2>/dev/null && [[ $(ps -o stat= -p "$2") != Z* ]]; do
+		if [ $SECONDS -ge $end ]; then
+			kill -KILL "$2"
+			echo "process $2 does not end"
+		fi
+		sleep 0.02
+	done
+	wait "$2"
+}
+
 # What it says goes to DIRECTORY/output, its process id to DIRECTORY/pid.
 start_server() { # directory, command...
 	local directory=$1

@@ -111,16 +111,22 @@ begun() { # layer: its tar comes in
 	[ -n "$(find "$RUN/docker" -path "*/$1/filling")" ]
 }
 
-# dockerd then sends what is left of the tar, and would take an answer for one to all of it.
-@test "after a plugin was killed while a tar came in, what is left of that is no layer" {
-	ours || skip "another driver tells nobody what it began"
+# Of layer "a": its tar is what is written to descriptor 5. Sets client.
+begin_fill() {
 	docker_start
 	docker_init
 	call Create '{"ID": "a"}'
 	mkfifo "$T/tar"
 	call ApplyDiff '{"ID": "a"}' <"$T/tar" >"$T/said" 2>&1 3>&- 4>&- &
-	local client=$!
+	client=$!
 	exec 5>"$T/tar"
+}
+
+# dockerd then sends what is left of the tar, and would take an answer for one to all of it.
+@test "after a plugin was killed while a tar came in, what is left of that is no layer" {
+	ours || skip "another driver tells nobody what it began"
+	local client
+	begin_fill
 	head -c 700 /usr/bin/env >&5
 	eventually begun a
 	docker_kill
@@ -202,13 +208,8 @@ begun() { # layer: its tar comes in
 
 @test "a plugin that ends answers what came in before, and its name is gone at once" {
 	ours || skip "another driver just ends"
-	docker_start
-	docker_init
-	call Create '{"ID": "a"}'
-	mkfifo "$T/tar"
-	call ApplyDiff '{"ID": "a"}' <"$T/tar" >"$T/said" 2>&1 3>&- 4>&- &
-	local client=$!
-	exec 5>"$T/tar"
+	local client
+	begin_fill
 	head -c 512 /dev/zero >&5
 	eventually begun a
 	kill -TERM "$(<"$T/served/pid")"
